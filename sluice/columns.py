@@ -1,0 +1,104 @@
+"""The columns of a contract: what its pandera model says, and how each is stored in Delta.
+
+Delta has no unsigned, time, duration or enum types and no nanoseconds; `storage` names what stands
+for them. The rules of the model stay with pandera (`sluice.rules`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+_UNSIGNED: dict[type[pl.DataType], pl.DataType] = {
+    pl.UInt8: pl.Int16(),
+    pl.UInt16: pl.Int32(),
+    pl.UInt32: pl.Int64(),
+    pl.UInt64: pl.Decimal(20, 0),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a contract."""
+
+    name: str
+    dtype: pl.DataType
+    nullable: bool
+    path: tuple[str, ...]
+    description: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def storage(self) -> pl.DataType:
+        """The polars type of this column in Delta."""
+        return storage_dtype(self.dtype)
+
+    @property
+    def pii(self) -> bool:
+        """Whether the contract marks the column as personal."""
+        return bool(self.metadata.get("pii", False))
+
+
+def storage_dtype(dtype: pl.DataType) -> pl.DataType:
+    """Give the type that stands in Delta for a contract's type."""
+    match dtype:
+        case pl.UInt8() | pl.UInt16() | pl.UInt32() | pl.UInt64():
+            return _UNSIGNED[type(dtype)]
+        case pl.Enum() | pl.Categorical():
+            return pl.String()
+        case pl.Time() | pl.Duration():
+            return pl.Int64()  # microseconds
+        case pl.Datetime():
+            return pl.Datetime("us", "UTC" if dtype.time_zone else None)
+        case pl.List() | pl.Array():
+            return pl.List(storage_dtype(_dtype(dtype.inner)))
+        case pl.Struct():
+            return pl.Struct({f.name: storage_dtype(_dtype(f.dtype)) for f in dtype.fields})
+        case _:
+            return dtype
+
+
+def _dtype(dtype: Any) -> pl.DataType:
+    """Turn a dtype class, as pandera sometimes gives it, into an instance."""
+    instance: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return instance
+
+
+def model_columns(model: Any) -> tuple[Column, ...]:
+    """List the columns of a `pandera.polars.DataFrameModel`, in its order."""
+    columns = []
+    for name, column in model.to_schema().columns.items():
+        metadata = dict(column.metadata or {})
+        path = tuple(str(metadata.get("path", name)).split(".")) if "path" in metadata else (name,)
+        columns.append(
+            Column(
+                name=name,
+                dtype=_dtype(column.dtype.type),
+                nullable=bool(column.nullable),
+                path=path,
+                description=column.description,
+                metadata=metadata,
+            )
+        )
+    return tuple(columns)
+
+
+def to_storage(frame: pl.DataFrame, columns: tuple[Column, ...]) -> pl.DataFrame:
+    """Cast a contract's columns to what Delta stores; other columns stay as they are."""
+    casts = [_storing(column) for column in columns if column.name in frame.columns]
+    return frame.with_columns(casts) if casts else frame
+
+
+def _storing(column: Column) -> pl.Expr:
+    expression = pl.col(column.name)
+    match column.dtype:
+        case pl.Time():
+            return (expression.cast(pl.Int64) // 1000).alias(column.name)
+        case pl.Duration():
+            return expression.dt.total_microseconds().alias(column.name)
+        case pl.Datetime() if column.dtype.time_zone not in (None, "UTC"):
+            return expression.dt.convert_time_zone("UTC").cast(column.storage)
+        case _ if column.dtype == column.storage:
+            return expression
+        case _:
+            return expression.cast(column.storage)

@@ -1,0 +1,151 @@
+"""The words of a contract: what one file in `streams/` may declare about a stream.
+
+Nothing is checked here: a wrong argument is kept as it was given, and `sluice.problems` lists all
+that is wrong with all contracts at once. Defaults stand here and nowhere else.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+
+import polars as pl
+
+from sluice.columns import Column, model_columns
+from sluice.partitions import Partitions
+
+Where = pl.Expr | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Json:
+    """Values are JSON objects, read strictly.
+
+    `timezone` is the zone of naive date-times; `epoch` the unit of date-times given as numbers
+    (None: numbers are refused).
+    """
+
+    timezone: str = "UTC"
+    epoch: Literal["s", "ms", "us", "ns"] | None = None
+
+
+@dataclass(frozen=True)
+class Debezium:
+    """Values are Debezium change events in JSON, with or without their schema block."""
+
+    source: Literal["postgresql", "mongodb", "mysql"]
+
+
+Format = Json | Debezium
+
+
+class _Required:
+    """Stands for an argument that was not given; the contract's check names it."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+REQUIRED: Any = _Required()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """What events and changes have in common; not declared by itself."""
+
+    topic: str = REQUIRED
+    value: Format = REQUIRED
+    schema: Any = REQUIRED
+    key: str | tuple[str, ...] = REQUIRED
+    partitions: Partitions = REQUIRED
+    where: Where | None = None
+    max_quarantined: float = 0.05
+    epoch: int = 1
+    owners: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    description: str | None = None
+    name: str = ""
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """The contract's columns, in the model's order."""
+        return model_columns(self.schema)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the key columns."""
+        return (self.key,) if isinstance(self.key, str) else tuple(self.key)
+
+    def column(self, name: str) -> Column:
+        """Give one column by its name; raises KeyError."""
+        return {column.name: column for column in self.columns}[name]
+
+    @cached_property
+    def code_version(self) -> str:
+        """Tell contracts apart: two that decide the same record differently have other versions."""
+        parts = [type(self).__name__]
+        for name, value in sorted(vars(self).items()):
+            if name in _WITHOUT_EFFECT or name.startswith("_") or name in ("columns", "code_version"):
+                continue
+            parts.append(f"{name}={_describe(value)}")
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+_WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name"})
+
+
+def _describe(value: Any) -> str:
+    """Write an argument as text that changes when its meaning does."""
+    if isinstance(value, pl.Expr):
+        return str(value)
+    if isinstance(value, Mapping):
+        return repr(sorted(value.items()))
+    if inspect.isclass(value):  # the model: its columns, and the source of its checks
+        columns = [(c.name, str(c.dtype), c.nullable, c.path) for c in model_columns(value)]
+        return f"{columns!r}\n{_source(value)}"
+    return repr(value)
+
+
+def _source(model: type) -> str:
+    try:
+        return inspect.getsource(model)
+    except (OSError, TypeError):  # made in a session or by a program: its columns must do
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Events(Stream):
+    """Immutable facts: one row a key in silver.
+
+    Of the rows of one key, in the order of `(event_time, epoch, partition, offset)`, a row is kept
+    unless it lies within `dedupe_within` of the row kept before it.
+    """
+
+    event_time: str = REQUIRED
+    allowed_lateness: timedelta = timedelta(hours=1)
+    dedupe_within: timedelta = timedelta(days=1)
+    event_time_range: tuple[datetime | None, datetime | None] | Literal["default"] | None = "default"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Changes(Stream):
+    """The state of entities, told as inserts, updates and deletes."""
+
+    sequence: str | tuple[str, ...] | None = None
+    valid_from: str | None = None
+    delete_when: pl.Expr | None = None
+    truncate_when: pl.Expr | None = None
+    snapshot: str | None = None
+    ignore_null: bool | tuple[str, ...] = False
+    history: bool = False
+    track: tuple[str, ...] | None = None
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """The columns that order changes of one key; empty: the source's position, or the offset."""
+        if self.sequence is None:
+            return ()
+        return (self.sequence,) if isinstance(self.sequence, str) else tuple(self.sequence)

@@ -1,0 +1,127 @@
+"""Every failure that Sluice names: one base, permanent and retryable kinds, a class each.
+
+A message names the culprit and the fix. Vendor errors are turned into these where they arise, with
+`raise … from`. `RetryableError` means that the same call may pass later; a run may try again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SluiceError(Exception):
+    """The base of all errors of this project."""
+
+
+class PermanentError(SluiceError):
+    """Trying again changes nothing: someone has to change something first."""
+
+
+class RetryableError(SluiceError):
+    """The same call may pass later."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a contract."""
+
+    file: str
+    stream: str
+    argument: str
+    found: str
+    allowed: str
+
+    def __str__(self) -> str:
+        """Give one line: where, which argument, what was found, what is allowed."""
+        return f"{self.file}: {self.stream}: {self.argument}: found {self.found}; allowed: {self.allowed}"
+
+
+class ContractError(PermanentError):
+    """One or more contracts are wrong; lists every problem of every file at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"{len(self.problems)} problem(s) in the contracts; correct these files:\n{lines}")
+
+
+class SettingsError(PermanentError):
+    """A setting is missing or has a value that cannot be used."""
+
+    def __init__(self, setting: str, found: str, fix: str) -> None:
+        super().__init__(f"setting {setting} is {found}; {fix}")
+
+
+class KafkaUnreachableError(RetryableError):
+    """No broker answered."""
+
+    def __init__(self, servers: str, detail: str) -> None:
+        super().__init__(
+            f"no Kafka broker answers at {servers} ({detail}); "
+            "start it, or set KAFKA_BOOTSTRAP_SERVERS to one that runs"
+        )
+
+
+class TopicMissingError(PermanentError):
+    """The topic of a contract is not on the broker."""
+
+    def __init__(self, topic: str, servers: str) -> None:
+        super().__init__(
+            f"topic {topic!r} does not exist at {servers}; create it, or correct `topic` in the contract"
+        )
+
+
+class TopicRecreatedError(PermanentError):
+    """The topic was deleted and made again: its offsets mean other records now."""
+
+    def __init__(self, stream: str, topic: str, known: str, found: str, epoch: int) -> None:
+        super().__init__(
+            f"topic {topic!r} of stream {stream!r} was made again (its id was {known}, now {found}); "
+            f"set epoch={epoch + 1} in the contract to read the new topic beside what was kept of the old one"
+        )
+
+
+class KafkaReadError(RetryableError):
+    """The broker answered, but a range of offsets could not be read."""
+
+    def __init__(self, topic: str, detail: str) -> None:
+        super().__init__(f"reading topic {topic!r} failed: {detail}; the next run goes on where this one was")
+
+
+class OpenTransactionError(RetryableError):
+    """A producer's open transaction holds back the end of a tile."""
+
+    def __init__(self, topic: str, partition: int, bound: int, stable: int, transactions: str) -> None:
+        super().__init__(
+            f"topic {topic!r}, partition {partition}: an open transaction ({transactions}) holds offset "
+            f"{stable}, and the tile ends at {bound}; it closes when the transaction commits or is aborted"
+        )
+
+
+class LakeError(RetryableError):
+    """The lake could not be read or written."""
+
+    def __init__(self, table: str, uri: str, detail: str) -> None:
+        super().__init__(
+            f"table {table!r} at {uri} could not be read or written: {detail}; "
+            "the next run goes on from the last commit"
+        )
+
+
+class RaceLostError(RetryableError):
+    """Another writer was faster, more often than the bound allows."""
+
+    def __init__(self, table: str, attempts: int, detail: str) -> None:
+        super().__init__(
+            f"table {table!r}: lost the race against other writers {attempts} times ({detail}); "
+            "run again, or let fewer runs write this table at once"
+        )
+
+
+class StaleWriterError(PermanentError):
+    """Progress would go backwards: this writer was overtaken and must not commit."""
+
+    def __init__(self, table: str, app_id: str, committed: int, wanted: int) -> None:
+        super().__init__(
+            f"table {table!r}: {app_id} stands at {committed}, so {wanted} must not be committed; "
+            "another run did this work already: start a new run"
+        )
