@@ -142,6 +142,8 @@ def silver(stream: Stream) -> Table:
     if isinstance(stream, Events):
         columns["_event_date"] = pl.Date()
         return Table(name, columns, ("_event_date",), "One row a key: typed, valid, deduplicated.")
+    if not isinstance(stream, Changes):
+        raise TypeError(f"{stream!r} is neither Events nor Changes")
     columns |= {
         "_timestamp": UTC_TIME,
         "_position": pl.String(),
