@@ -125,3 +125,37 @@ class StaleWriterError(PermanentError):
             f"table {table!r}: {app_id} stands at {committed}, so {wanted} must not be committed; "
             "another run did this work already: start a new run"
         )
+
+
+class TableSchemaError(PermanentError):
+    """A stored column cannot become what the contract says now."""
+
+    def __init__(self, table: str, column: str, stored: str, wanted: str) -> None:
+        super().__init__(
+            f"table {table!r}: column {column!r} is stored as {stored}, and the contract now says {wanted}, "
+            "which cannot hold every stored value; give the column a wider type or another name"
+        )
+
+
+class PartitionsChangedError(PermanentError):
+    """A contract's partitions differ from those that the lake was built with."""
+
+    def __init__(self, stream: str, built: str, declared: str) -> None:
+        super().__init__(
+            f"stream {stream!r} was built with {built!r} as its first tile, and `partitions` now begins with "
+            f"{declared!r}; restore `partitions`, or give the stream another name"
+        )
+
+
+class NotJsonError(PermanentError):
+    """A value is not what strict JSON allows; it becomes a failure of stage `decode`."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"{found}; one JSON value in UTF-8 is expected")
+
+
+class ColumnTypeError(PermanentError):
+    """A column has a type that the format of the values cannot give."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(f"no JSON value can become {dtype}; give the column a type that contract.md lists")
