@@ -151,7 +151,7 @@ class NotJsonError(PermanentError):
     """A value is not what strict JSON allows; it becomes a failure of stage `decode`."""
 
     def __init__(self, found: str) -> None:
-        super().__init__(f"{found}; one JSON value in UTF-8 is expected")
+        super().__init__(f"{found}; the value must be one JSON object in UTF-8")
 
 
 class ColumnTypeError(PermanentError):
@@ -159,3 +159,13 @@ class ColumnTypeError(PermanentError):
 
     def __init__(self, dtype: str) -> None:
         super().__init__(f"no JSON value can become {dtype}; give the column a type that contract.md lists")
+
+
+class LoserRefusedError(PermanentError):
+    """A duplicate should take the place of a row that was given up, but breaks today's contract."""
+
+    def __init__(self, stream: str, tiles: Sequence[str]) -> None:
+        super().__init__(
+            f"stream {stream!r}: records of the tiles {', '.join(tiles)} should stand in silver now, but break "
+            "the contract as it is today; materialize those tiles of silver first"
+        )
