@@ -166,6 +166,16 @@ class LoserRefusedError(PermanentError):
 
     def __init__(self, stream: str, tiles: Sequence[str]) -> None:
         super().__init__(
-            f"stream {stream!r}: records of the tiles {', '.join(tiles)} should stand in silver now, but break "
-            "the contract as it is today; materialize those tiles of silver first"
+            f"stream {stream!r}: records of the tiles {', '.join(tiles)} should stand in silver now, but "
+            "break the contract as it is today; materialize those tiles of silver first"
+        )
+
+
+class PositionError(PermanentError):
+    """A column of `sequence` has a type without an order."""
+
+    def __init__(self, column: str, dtype: str) -> None:
+        super().__init__(
+            f"column {column!r} of `sequence` has type {dtype}, which has no order; "
+            "name columns of numbers, text, times or booleans"
         )

@@ -54,6 +54,7 @@ LEDGER: dict[str, pl.DataType] = {
     "kind": pl.String(),  # batch, replay, repair
     "tile": pl.String(),
     "generation": pl.Int32(),  # raised each time that the tile is replaced
+    "code_version": pl.String(),  # of the contract that decided
     "run_id": pl.String(),
     "batch_id": pl.String(),
     "epoch": pl.Int32(),

@@ -1,0 +1,1 @@
+"""The layers: bronze, silver, dimensions, gold, and the checks beside what they check."""

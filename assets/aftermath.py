@@ -1,0 +1,114 @@
+"""What follows a commit: the work that it announced, and its account's place in the ledger.
+
+Several tables cannot commit as one, so a commit carries what is still to be done in its metadata: losers
+that it promoted leave the table of losers, quarantined records that it took are marked resolved, accounts
+are folded into `system/ledger`. Each is done once, under a transaction whose version is the commit's, so a
+run that died in between is finished by the next one. The ledger can be rebuilt from the commits alone.
+"""
+
+import json
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from assets import side_tables
+from resources.lake import Lake
+from sluice import accounts, tables
+from sluice.accounts import Layer
+from sluice.contract import Stream
+from sluice.errors import StaleWriterError
+from sluice.tables import LEDGER, LEDGER_TABLE
+
+PROMOTED = "sluice.promoted"
+RESOLVED = "sluice.resolved"
+_AT: dict[str, pl.DataType] = {
+    "tile": pl.String(),
+    **{name: LEDGER[name] for name in ("epoch", "partition")},
+    "offset": pl.Int64(),
+}
+
+
+def announce(at: pl.DataFrame) -> str:
+    """Write coordinates (columns tile, epoch, partition, offset) as the JSON that a commit carries."""
+    return json.dumps(at.select(list(_AT)).rows(), separators=(",", ":"))
+
+
+def finish(lake: Lake, stream: Stream, layer: Layer) -> None:
+    """Do what the commits of a table announced since the last time, and fold their accounts."""
+    handle = lake.open(f"{layer}/{stream.name}")
+    if handle is None:
+        return
+    commits = unfolded(lake, stream, layer, handle)
+    if not commits:
+        return
+    for commit in commits:
+        if PROMOTED in commit:
+            _withdraw(lake, stream, commit)
+        if RESOLVED in commit:
+            done = {f"resolved/{stream.name}": commit["version"]}
+            side_tables.resolve(lake, tables.quarantine(stream), _at(commit[RESOLVED]), done)
+    rows = accounts.folded(commits)
+    last = {f"ledger/{layer}/{stream.name}": int(handle.version())}
+
+    def step() -> None:
+        ledger = lake.ensure(LEDGER_TABLE)
+        try:
+            lake.commit(
+                ledger, rows.filter(pl.col("table_version") > _last(ledger, stream, layer)), progress=last
+            )
+        except StaleWriterError:  # another run folded them
+            return
+
+    lake.retrying(LEDGER_TABLE.name, step)
+
+
+def unfolded(lake: Lake, stream: Stream, layer: Layer, handle: DeltaTable) -> list[dict[str, Any]]:
+    """Give the commits of a table that the ledger does not have yet, oldest first."""
+    ledger = lake.open(LEDGER_TABLE.name)
+    last = -1 if ledger is None else _last(ledger, stream, layer)
+    return history(handle, last)
+
+
+def history(handle: DeltaTable, after: int = -1) -> list[dict[str, Any]]:
+    """Give the commits of a table after a version, oldest first."""
+    newer = int(handle.version()) - after
+    if newer <= 0:
+        return []
+    commits = [c for c in handle.history(newer) if c["version"] > after]
+    return sorted(commits, key=lambda commit: int(commit["version"]))
+
+
+def _last(ledger: DeltaTable, stream: Stream, layer: Layer) -> int:
+    version = ledger.transaction_version(f"ledger/{layer}/{stream.name}")
+    return -1 if version is None else int(version)
+
+
+def _withdraw(lake: Lake, stream: Stream, commit: dict[str, Any]) -> None:
+    """Take promoted losers out of the table of losers."""
+    app_id, version = f"promoted/{stream.name}", int(commit["version"])
+    table = tables.losers(stream)
+    handle = lake.open(table.name)
+    if handle is None or (handle.transaction_version(app_id) or -1) >= version:
+        return
+    none = pl.DataFrame(schema=table.columns)
+    side_tables.put(lake, table, none, also=_at(commit[PROMOTED]), progress={app_id: version})
+
+
+def _at(text: str) -> pl.DataFrame:
+    return pl.DataFrame(json.loads(text), schema=_AT, orient="row")
+
+
+def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
+    """Read a stream's accounts of one layer: those folded, and those that wait in the commits."""
+    mine = (pl.col("stream") == stream.name) & (pl.col("layer") == layer)
+    rows = lake.read(LEDGER_TABLE).filter(mine).collect()
+    handle = lake.open(f"{layer}/{stream.name}")
+    waiting = [] if handle is None else unfolded(lake, stream, layer, handle)
+    return pl.concat([rows.select(LEDGER), accounts.folded(waiting)])
+
+
+def rebuilt(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
+    """Make a stream's accounts of one layer again, from the commits alone."""
+    handle = lake.open(f"{layer}/{stream.name}")
+    return accounts.folded([] if handle is None else history(handle))

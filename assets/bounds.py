@@ -1,0 +1,175 @@
+"""Which offsets each tile owns: the bounds of `system/tiles`, written once and before they are used.
+
+A tile's range begins where the tile before it ends, as written, so the tiles of a Kafka partition tile its
+log. A bound is planned only when its time has passed; it is never computed again, and of two runs that
+plan one, the first writer wins. Where a bound lies is decided in `sluice.tiles`; here it is kept.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import takewhile
+
+import polars as pl
+from resources.kafka import KafkaResource, Topic
+
+from resources.lake import Lake
+from sluice import tiles
+from sluice.contract import Stream
+from sluice.errors import PartitionsChangedError, TopicRecreatedError
+from sluice.partitions import Window
+from sluice.tables import TILES, TILES_TABLE
+
+_KEY = ("epoch", "tile", "partition")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one tile owns of one Kafka partition; `next_offset` is None while the tile is open."""
+
+    tile: str
+    partition: int
+    topic_id: str
+    epoch: int
+    first_offset: int
+    next_offset: int | None
+
+
+def stored(lake: Lake, stream: Stream) -> pl.DataFrame:
+    """Read a stream's tiles of its epoch, in order (columns: TILES)."""
+    mine = (pl.col("stream") == stream.name) & (pl.col("epoch") == stream.epoch)
+    return lake.read(TILES_TABLE).filter(mine).collect().sort("tile", "partition")
+
+
+def known(lake: Lake, stream: Stream, wanted: Iterable[str]) -> list[Bounds]:
+    """Give the bounds of tiles as far as they are written, in order."""
+    rows = stored(lake, stream).filter(pl.col("tile").is_in(list(wanted)))
+    names = ("tile", "partition", "topic_id", "epoch", "first_offset", "next_offset")
+    return [Bounds(**row) for row in rows.select(names).iter_rows(named=True)]
+
+
+def ensure(
+    lake: Lake, kafka: KafkaResource, stream: Stream, wanted: Sequence[str], now: datetime
+) -> list[Bounds]:
+    """Write the bounds, not the data, of all tiles up to the last one wanted; give the wanted ones.
+
+    Raises:
+        TopicRecreatedError: the topic has another id than the one that was read before.
+        PartitionsChangedError: the lake was built with other partitions.
+    """
+    topic = kafka.topic(stream.topic)
+    last = stream.partitions.window(max(wanted))
+    windows = list(takewhile(lambda w: w.start <= last.start, stream.partitions.windows(now)))
+
+    def step() -> None:
+        handle = lake.ensure(TILES_TABLE)
+        every = lake.scan(handle).filter(pl.col("stream") == stream.name).collect()
+        mine = every.filter(pl.col("epoch") == stream.epoch)
+        _refuse_another(stream, topic, mine)
+        planned = _plan(kafka, stream, topic, mine, windows, now)
+        if planned.height:
+            rows = pl.concat([planned, every]).unique(["epoch", "tile", "partition"], keep="first")
+            lake.commit(
+                handle,
+                rows.sort(*_KEY),
+                mode="overwrite",
+                predicate=f"stream = '{stream.name}'",
+                fences=[f"tiles/{stream.name}"],
+            )
+
+    lake.retrying(TILES_TABLE.name, step)
+    return known(lake, stream, wanted)
+
+
+def _refuse_another(stream: Stream, topic: Topic, mine: pl.DataFrame) -> None:
+    for known_id in mine["topic_id"].unique():
+        if known_id != topic.id:
+            raise TopicRecreatedError(stream.name, topic.name, known_id, topic.id, stream.epoch)
+    first = stream.partitions.tile_at(stream.partitions.first)
+    if mine.height and mine["tile"].min() != first:  # names of hours and of days differ too
+        raise PartitionsChangedError(stream.name, str(mine["tile"].min()), first)
+
+
+def _plan(
+    kafka: KafkaResource,
+    stream: Stream,
+    topic: Topic,
+    mine: pl.DataFrame,
+    windows: Sequence[Window],
+    now: datetime,
+) -> pl.DataFrame:
+    """Give the rows of `system/tiles` that are missing, or open and can be closed now."""
+    rows: list[dict[str, object]] = []
+    frontier = _first_open(mine, windows)
+    for partition in topic.partitions:
+        own = mine.filter(pl.col("partition") == partition)
+        bounded = own.filter(pl.col("next_offset").is_not_null()).sort("tile")
+        present = set(own["tile"])
+        if bounded.height:  # go on where the last bound lies
+            rest = [w for w in windows if w.tile > bounded["tile"][-1]]
+        else:  # a new stream begins at its first tile, a partition added later at the open one
+            rest = list(windows[frontier:])
+        passed = list(takewhile(lambda w: w.end <= now, rest))
+        open_windows = rest[len(passed) : len(passed) + 1]
+        if not passed and (not open_windows or open_windows[0].tile in present):
+            continue
+        log = kafka.log(topic.name, partition)
+        if bounded.height:
+            first = bounded["next_offset"][-1]
+        elif own.height:
+            first = own["first_offset"][0]
+        elif mine.height:
+            first = log.low
+        else:
+            first = tiles.first_offset(log, _milliseconds(stream.partitions.first))
+        ends = tiles.bounds(log, first, [_milliseconds(w.end) for w in passed], _milliseconds(now))
+        common = {"stream": stream.name, "partition": partition, "topic_id": topic.id, "epoch": stream.epoch}
+        for window, begin, end in zip(passed, [first, *ends], ends, strict=False):
+            rows.append(common | {"tile": window.tile, "first_offset": begin, "next_offset": end})
+        for window in open_windows:
+            begin = ends[-1] if ends else first
+            rows.append(common | {"tile": window.tile, "first_offset": begin, "next_offset": None})
+    written = datetime.now(UTC)
+    return pl.DataFrame(
+        [row | {"written_at": written, "closed_at": None} for row in rows], schema=TILES, orient="row"
+    )
+
+
+def _first_open(mine: pl.DataFrame, windows: Sequence[Window]) -> int:
+    """Count the tiles that are bounded for some partition: a later partition has no part in them."""
+    bounded = mine.filter(pl.col("next_offset").is_not_null())
+    if not bounded.height:
+        return 0
+    last = bounded["tile"].max()
+    return sum(1 for window in windows if window.tile <= str(last))
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def close(lake: Lake, stream: Stream, complete: Iterable[Bounds]) -> None:
+    """Note that bronze has read all of some tiles; the bounds stay as they are."""
+    keys = pl.DataFrame(
+        [(b.epoch, b.tile, b.partition) for b in complete],
+        schema={name: TILES[name] for name in _KEY},
+        orient="row",
+    )
+
+    def step() -> None:
+        handle = lake.ensure(TILES_TABLE)
+        rows = lake.scan(handle).filter(pl.col("stream") == stream.name).collect()
+        stamp = pl.lit(datetime.now(UTC)).cast(TILES["closed_at"])
+        closing = rows.filter(pl.col("closed_at").is_null()).join(keys, on=_KEY, how="semi")
+        if closing.height:
+            rest = rows.join(closing, on=_KEY, how="anti")
+            lake.commit(
+                handle,
+                pl.concat([rest, closing.with_columns(closed_at=stamp)]).sort(*_KEY),
+                mode="overwrite",
+                predicate=f"stream = '{stream.name}'",
+                fences=[f"tiles/{stream.name}"],
+            )
+
+    if keys.height:
+        lake.retrying(TILES_TABLE.name, step)

@@ -1,0 +1,220 @@
+"""From Kafka to bronze: each record of a tile exactly once, as it came.
+
+Progress is an application transaction in the commit of the rows: one id per tile and Kafka partition, its
+version the next offset to read. A run resumes from the table, never from a consumer group. Incomplete
+tiles are appended to; a complete tile is verified, and replaced as a whole only where its rows and the
+log disagree or the caller asks for it, never by less than it holds.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+from deltalake import DeltaTable
+from resources.kafka import Batch, KafkaResource
+
+from assets import aftermath, bounds
+from assets.bounds import Bounds
+from resources.lake import ATTEMPTS, Lake
+from sluice import accounts, tables
+from sluice.accounts import ACCOUNTS, Account, Slice
+from sluice.contract import Stream
+from sluice.errors import OpenTransactionError, StaleWriterError
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one batch may hold."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass
+class Ingested:
+    """What a run did to bronze, for people to read."""
+
+    tiles: list[str]
+    slices: list[Slice] = field(default_factory=list)
+    rows: int = 0
+    holes: int = 0
+    version: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def progress_id(stream: Stream, bound: Bounds) -> str:
+    """Name the application transaction whose version is the next offset of a tile's partition."""
+    return f"{stream.name}/{bound.topic_id}/{bound.epoch}/{bound.tile}/{bound.partition}"
+
+
+def position(handle: DeltaTable | None, stream: Stream, bound: Bounds) -> int:
+    """Give the next offset that a table has not committed of a tile's partition."""
+    committed = handle.transaction_version(progress_id(stream, bound)) if handle else None
+    return bound.first_offset if committed is None else int(committed)
+
+
+def ingest(  # the rest is told in the text
+    lake: Lake,
+    kafka: KafkaResource,
+    stream: Stream,
+    wanted: Sequence[str],
+    *,
+    run_id: str,
+    limits: Limits,
+    now: datetime | None = None,
+    say: Log = print,
+) -> Ingested:
+    """Bring the tiles wanted up to the log: what is committed already is not read again.
+
+    Returns:
+        what was committed by this run.
+
+    Raises:
+        KafkaUnreachableError, TopicMissingError, TopicRecreatedError, KafkaReadError: as they say.
+        OpenTransactionError: a tile's end is behind an open transaction; what could be read is committed.
+        LakeError, RaceLostError: the lake failed; all commits so far stand.
+    """
+    owned = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
+    done = Ingested(sorted({b.tile for b in owned}))
+    stable = {
+        p: w.stable for p, w in kafka.watermarks(stream.topic, sorted({b.partition for b in owned})).items()
+    }
+    for _ in range(ATTEMPTS):
+        handle = lake.ensure(tables.bronze(stream))
+        runs = _runs(stream, handle, owned, stable, limits.rows)
+        if not runs:
+            break
+        try:
+            for ranges in runs:
+                begins = _merged(ranges)
+                for batch in kafka.read(stream.topic, begins, max_rows=limits.rows, max_bytes=limits.bytes):
+                    _commit(lake, stream, batch, ranges, run_id, done)
+                    say(f"bronze/{stream.name}: {done.rows} records so far")
+        except StaleWriterError:  # another run commits the same tiles: go on from where it is
+            say(f"bronze/{stream.name}: another run was faster; reading its progress")
+    done.version = handle.version()
+    bounds.close(lake, stream, _complete(stream, handle, owned))
+    aftermath.finish(lake, stream, "bronze")
+    _refuse_blocked(kafka, stream, owned, stable)
+    return done
+
+
+def _complete(stream: Stream, handle: DeltaTable, owned: Iterable[Bounds]) -> list[Bounds]:
+    return [b for b in owned if b.next_offset is not None and position(handle, stream, b) >= b.next_offset]
+
+
+def _refuse_blocked(
+    kafka: KafkaResource, stream: Stream, owned: Iterable[Bounds], stable: Mapping[int, int]
+) -> None:
+    for bound in owned:
+        limit = stable[bound.partition]
+        if bound.next_offset is not None and bound.next_offset > limit:
+            blocking = kafka.open_transactions(stream.topic, bound.partition)
+            raise OpenTransactionError(stream.topic, bound.partition, bound.next_offset, limit, blocking)
+
+
+def _runs(
+    stream: Stream, handle: DeltaTable, owned: Iterable[Bounds], stable: Mapping[int, int], rows: int
+) -> list[list[tuple[Bounds, Slice]]]:
+    """Group what is to be read into runs of tiles whose ranges join, of about `rows` offsets each."""
+    runs: list[list[tuple[Bounds, Slice]]] = []
+    ends: dict[int, int] = {}
+    size = 0
+    for bound in sorted(owned, key=lambda b: (b.tile, b.partition)):
+        start = position(handle, stream, bound)
+        end = stable[bound.partition]
+        stop = end if bound.next_offset is None else min(end, bound.next_offset)
+        if start >= stop:
+            continue
+        piece = Slice(bound.tile, bound.epoch, bound.partition, start, stop)
+        fits = ends.get(bound.partition, start) == start and size < rows
+        if not runs or not fits:
+            runs.append([])
+            ends, size = {}, 0
+        runs[-1].append((bound, piece))
+        ends[bound.partition] = stop
+        size += piece.offsets
+    return runs
+
+
+def _merged(ranges: Iterable[tuple[Bounds, Slice]]) -> dict[int, tuple[int, int]]:
+    merged: dict[int, tuple[int, int]] = {}
+    for _, piece in ranges:
+        first, _ = merged.get(piece.partition, (piece.first_offset, 0))
+        merged[piece.partition] = (first, piece.next_offset)
+    return merged
+
+
+def _commit(
+    lake: Lake,
+    stream: Stream,
+    batch: Batch,
+    ranges: Sequence[tuple[Bounds, Slice]],
+    run_id: str,
+    done: Ingested,
+) -> None:
+    """Append one batch with its progress and its account."""
+    table = tables.bronze(stream)
+
+    def step() -> tuple[list[Account], int]:
+        handle = lake.ensure(table)
+        frames, told, progress = [], [], {}
+        for bound, planned in ranges:
+            start = position(handle, stream, bound)
+            stop = min(planned.next_offset, batch.next_offsets.get(bound.partition, 0))
+            if start >= stop:
+                continue
+            if start < min(batch.first_offsets[bound.partition], stop):  # the table was put back meanwhile
+                raise StaleWriterError(table.name, progress_id(stream, bound), start, stop)
+            piece = Slice(bound.tile, bound.epoch, bound.partition, start, stop)
+            mine = (pl.col("partition") == piece.partition) & pl.col("offset").is_between(
+                start, stop, closed="left"
+            )
+            rows = batch.records.filter(mine)
+            frames.append(rows.with_columns(epoch=pl.lit(bound.epoch, pl.Int32), tile=pl.lit(bound.tile)))
+            told.append(_account(stream, piece, rows.height, _overlap(batch, piece), run_id))
+            progress[progress_id(stream, bound)] = stop
+        if not told:
+            raise StaleWriterError(table.name, "every id", 0, 0)
+        stamped = pl.concat(frames).with_columns(ingested_at=pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME))
+        version = lake.commit(
+            handle,
+            stamped.select(tables.BRONZE),
+            progress=progress,
+            metadata={ACCOUNTS: accounts.dumps(told)},
+        )
+        return told, version
+
+    told, done.version = lake.retrying(table.name, step)
+    done.rows += sum(a.read for a in told)
+    done.holes += sum(a.holes for a in told)
+    done.slices += [Slice(a.tile, a.epoch, a.partition, a.first_offset, a.next_offset) for a in told]
+
+
+def _overlap(batch: Batch, piece: Slice) -> int:
+    first, stop = batch.holes.get(piece.partition, (0, 0))
+    return max(0, min(stop, piece.next_offset) - max(first, piece.first_offset))
+
+
+def _account(stream: Stream, piece: Slice, read: int, holes: int, run_id: str) -> Account:
+    return Account(
+        stream=stream.name,
+        layer="bronze",
+        kind="batch",
+        tile=piece.tile,
+        generation=1,
+        code_version="",  # bronze keeps records as they came: no contract decides
+        run_id=run_id,
+        batch_id=accounts.batch_id("bronze", stream.name, 1, [piece]),
+        epoch=piece.epoch,
+        partition=piece.partition,
+        first_offset=piece.first_offset,
+        next_offset=piece.next_offset,
+        read=read,
+        accepted=read,
+        gaps=piece.offsets - read - holes,
+        holes=holes,
+    )

@@ -1,0 +1,118 @@
+"""The side tables of silver, quarantine and losers: written before silver's commit decides.
+
+A batch that is tried again replaces whatever its earlier try left, by the same coordinates, so nothing is
+there twice. Rows of quarantine that were resolved stay as a record, unless the same record is refused again.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+
+from resources.lake import Lake
+from sluice import tables
+from sluice.accounts import Slice
+from sluice.tables import COORDINATES, Table
+
+
+def within(slices: Sequence[Slice], prefix: str = "") -> pl.Expr:
+    """Tell whether a row's coordinates lie in one of the slices."""
+    if not slices:
+        return pl.lit(value=False)
+    epoch, partition, offset = (pl.col(prefix + name) for name in COORDINATES)
+    return pl.any_horizontal(
+        (epoch == s.epoch)
+        & (partition == s.partition)
+        & offset.is_between(s.first_offset, s.next_offset, closed="left")
+        for s in slices
+    )
+
+
+def put(  # the rest is told in the text
+    lake: Lake,
+    table: Table,
+    rows: pl.DataFrame,
+    *,
+    slices: Sequence[Slice] = (),
+    replaceable: pl.Expr | None = None,
+    also: pl.DataFrame | None = None,
+    progress: dict[str, int] | None = None,
+) -> int:
+    """Write rows in place of what stands for the same records.
+
+    What goes: rows in `slices` that are `replaceable` (all, if None), rows at the coordinates of `rows`,
+    and rows at the coordinates of `also` (columns tile, epoch, partition, offset).
+
+    Returns:
+        the table's version after it.
+    """
+    named = ["tile", *COORDINATES]
+    at = rows.select(named) if also is None else pl.concat([rows.select(named), also.select(named)])
+    touched = sorted({s.tile for s in slices} | set(at["tile"]))
+
+    def step() -> int:
+        handle = lake.ensure(table)
+        if not touched:
+            return int(handle.version())
+        there = lake.scan(handle).filter(pl.col("tile").is_in(touched))
+        going = there.select(
+            *named,
+            within(slices).alias("_in"),
+            (replaceable if replaceable is not None else pl.lit(value=True)).alias("_may"),
+        ).filter(pl.col("_in") & pl.col("_may"))
+        gone = pl.concat(
+            [
+                going.select(named).collect(),
+                there.join(at.lazy(), on=COORDINATES, how="semi").select(named).collect(),
+            ]
+        ).unique()
+        if gone.height == 0:
+            return (
+                lake.commit(handle, rows, progress=progress)
+                if rows.height or progress
+                else int(handle.version())
+            )
+        rewritten = sorted(set(gone["tile"]) | set(rows["tile"]))
+        rest = there.filter(pl.col("tile").is_in(rewritten)).join(gone.lazy(), on=COORDINATES, how="anti")
+        return lake.commit(
+            handle,
+            pl.concat([rest.collect().select(table.columns), rows.select(table.columns)]),
+            mode="overwrite",
+            predicate=tile_predicate(rewritten),
+            progress=progress,
+            fences=["rewrite"],
+        )
+
+    return lake.retrying(table.name, step)
+
+
+def tile_predicate(tiles: Sequence[str]) -> str:
+    """Name tiles for an overwrite."""
+    return f"tile IN ({', '.join(repr(tile) for tile in tiles)})"
+
+
+def resolve(lake: Lake, table: Table, at: pl.DataFrame, progress: dict[str, int]) -> None:
+    """Mark open rows of quarantine as resolved, at coordinates (columns tile, epoch, partition, offset)."""
+    tiles = sorted(set(at["tile"]))
+
+    def step() -> None:
+        handle = lake.ensure(table)
+        if any((handle.transaction_version(i) or -1) >= v for i, v in progress.items()):
+            return
+        rows = lake.scan(handle).filter(pl.col("tile").is_in(tiles)).collect()
+        marked = pl.struct(COORDINATES).is_in(at.select(pl.struct(COORDINATES)).to_series().implode())
+        stamp = pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME)
+        resolved = (
+            pl.when(marked & pl.col("resolved_at").is_null()).then(stamp).otherwise(pl.col("resolved_at"))
+        )
+        lake.commit(
+            handle,
+            rows.with_columns(resolved_at=resolved),
+            mode="overwrite",
+            predicate=tile_predicate(tiles),
+            progress=progress,
+            fences=["rewrite"],
+        )
+
+    if tiles:
+        lake.retrying(table.name, step)

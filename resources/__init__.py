@@ -1,0 +1,1 @@
+"""The connections: Kafka, the lake, dbt, the contracts' folder, the settings."""

@@ -1,0 +1,129 @@
+"""Accounts: what became of every record read, and the equations that must hold.
+
+An account tells of one contiguous offset range of one Kafka partition within one tile. It travels in the
+metadata of the commit that decided, as JSON under `ACCOUNTS`; `system/ledger` is all accounts folded
+together, and can be made again from the commits alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from sluice.tables import LEDGER
+
+ACCOUNTS = "sluice.accounts"
+Layer = Literal["bronze", "silver"]
+Kind = Literal["batch", "replay", "repair"]
+
+
+@dataclass(frozen=True, order=True)
+class Slice:
+    """A contiguous range of offsets `[first_offset, next_offset)` of one partition within one tile."""
+
+    tile: str
+    epoch: int
+    partition: int
+    first_offset: int
+    next_offset: int
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets the range has."""
+        return self.next_offset - self.first_offset
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of the records of one slice; counts of records."""
+
+    stream: str
+    layer: Layer
+    kind: Kind
+    tile: str
+    generation: int
+    code_version: str
+    run_id: str
+    batch_id: str
+    epoch: int
+    partition: int
+    first_offset: int
+    next_offset: int
+    read: int
+    accepted: int
+    duplicates: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    tombstones: int = 0
+    ignored: int = 0
+    late: int = 0
+    gaps: int = 0
+    holes: int = 0
+    min_event_time: datetime | None = None
+    max_event_time: datetime | None = None
+    touched_dates: tuple[date, ...] = ()
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the first equation holds."""
+        return self.read == (
+            self.accepted
+            + self.duplicates
+            + self.conflicts
+            + self.quarantined
+            + self.tombstones
+            + self.ignored
+        )
+
+    def touching(self, dates: Iterable[date]) -> "Account":
+        """Give the account with more dates touched."""
+        return replace(self, touched_dates=tuple(sorted({*self.touched_dates, *dates})))
+
+
+def batch_id(layer: Layer, stream: str, generation: int, slices: Iterable[Slice]) -> str:
+    """Name a batch by what it decides: the same try again has the same name."""
+    text = f"{layer}/{stream}/{generation}/{sorted(slices)!r}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def dumps(accounts: Iterable[Account]) -> str:
+    """Write accounts as the JSON that a commit carries."""
+    return json.dumps([asdict(a) for a in accounts], default=_isoformat, separators=(",", ":"))
+
+
+def _isoformat(value: Any) -> str:
+    text: str = value.isoformat()
+    return text
+
+
+def folded(commits: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Turn commits, as Delta's history tells them, into rows of the ledger.
+
+    Each commit needs `version`, `timestamp` (milliseconds) and may have accounts under `ACCOUNTS`.
+    """
+    rows: list[dict[str, Any]] = []
+    for commit in commits:
+        for account in json.loads(commit.get(ACCOUNTS) or "[]"):
+            committed = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+            row = account | {"committed_at": committed, "table_version": commit["version"]}
+            for name in ("min_event_time", "max_event_time"):
+                row[name] = datetime.fromisoformat(row[name]) if row[name] else None
+            row["touched_dates"] = [date.fromisoformat(text) for text in row["touched_dates"]]
+            rows.append(row)
+    return pl.DataFrame(rows, schema=LEDGER, orient="row")
+
+
+def current(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Keep the accounts that tell of today's tables: those of the last generation of each tile."""
+    last = pl.col("generation").max().over("stream", "layer", "tile")
+    return ledger.filter(pl.col("generation") == last)
+
+
+def unbalanced(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Give the accounts that break the first equation."""
+    parts = ("accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored")
+    return ledger.filter(pl.col("read") != pl.sum_horizontal(parts))

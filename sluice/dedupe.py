@@ -1,0 +1,162 @@
+"""Which row stands for a fact: the rules by which rows of one key are winners or losers.
+
+Only what a row itself says decides, so the outcome is the same in whatever order rows arrive. Events:
+of the rows of a key in the order of `(event_time, epoch, partition, offset)`, a row is kept unless it lies
+within `dedupe_within` of the row kept before it. Changes: of the rows of equal key and position the one
+with the greatest `(epoch, partition, offset)`. No tables are looked at here; the caller brings all rows
+that could matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from zlib import crc32
+
+import polars as pl
+
+from sluice.contract import Changes, Events, Stream
+from sluice.tables import BUCKETS, EVERY_BUCKET, ROW_COORDINATES
+
+WINNER = ("_winner_epoch", "_winner_partition", "_winner_offset")
+_WINNER_OF = dict(zip(ROW_COORDINATES, WINNER, strict=True))
+
+
+@dataclass(frozen=True)
+class SameEvent:
+    """Two rows are the same event if their keys are equal and their event times near."""
+
+    keys: tuple[str, ...]
+    when: str
+    within: timedelta
+    stored_by = "_event_date"
+
+    def partitions(self, rows: pl.DataFrame) -> set[object]:
+        """Give the event dates on which a row could meet another of its fact."""
+        dates: set[object] = set()
+        near = rows.select(
+            low=(pl.col(self.when) - self.within).dt.date(), high=(pl.col(self.when) + self.within).dt.date()
+        ).unique()
+        for low, high in near.iter_rows():
+            dates.update(low + timedelta(days=n) for n in range((high - low).days + 1))
+        return dates
+
+    def stored_in(self, dates: set[object]) -> pl.Expr:
+        """Tell whether a row's own values put it on one of some dates."""
+        return pl.col(self.when).dt.date().is_in(list(dates))
+
+    def decide(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add `_kept` and the winner's coordinates (null where kept) to all rows of some keys."""
+        alone = rows.select(pl.struct(self.keys).is_unique()).to_series()  # most keys come once
+        if alone.all():
+            return _kept(rows)
+        ordered = rows.filter(~alone).sort(*self.keys, self.when, *ROW_COORDINATES)
+        far = pl.col(self.when) - pl.col(self.when).shift() > self.within
+        clustered = ordered.with_columns(  # rows that no chain connects decide nothing for each other
+            _cluster=far.fill_null(value=True)
+            .cum_sum()
+            .over(*self.keys, order_by=[self.when, *ROW_COORDINATES])
+        )
+        group = [*self.keys, "_cluster"]
+        single = pl.len().over(group) == 1
+        decided = [_kept(rows.filter(alone)), _kept(clustered.filter(single).drop("_cluster"))]
+        pending = clustered.filter(~single)
+        while pending.height:
+            ahead = pending.unique(group, keep="first", maintain_order=True)
+            winners = ahead.select(
+                *group,
+                pl.col(self.when).alias("_began"),
+                *(pl.col(c).alias(w) for c, w in _WINNER_OF.items()),
+            )
+            beaten = pending.join(winners, on=group, how="left", maintain_order="left")
+            first = pl.all_horizontal(pl.col(c) == pl.col(w) for c, w in _WINNER_OF.items())
+            near = pl.col(self.when) - pl.col("_began") <= self.within
+            decided.append(_kept(ahead.drop("_cluster")))
+            losers = beaten.filter(near & ~first)
+            decided.append(losers.select(*rows.columns, pl.lit(value=False).alias("_kept"), *WINNER))
+            pending = beaten.filter(~near).select(ahead.columns)
+        return pl.concat(decided)
+
+
+@dataclass(frozen=True)
+class SameChange:
+    """Two rows are the same change if their keys and their positions are equal."""
+
+    keys: tuple[str, ...]
+    when: str = "_position"
+    stored_by = "_bucket"
+
+    def partitions(self, rows: pl.DataFrame) -> set[object]:
+        """Give the buckets on which a row could meet another of its change."""
+        return set(buckets(rows, self.keys).unique())
+
+    def stored_in(self, _buckets: set[object]) -> pl.Expr:
+        """Tell nothing: a row's bucket follows from its key, by which the caller asks anyway."""
+        return pl.lit(value=True)
+
+    def decide(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add `_kept` and the winner's coordinates (null where kept) to all rows of some keys."""
+        group = [*self.keys, self.when]
+        ordered = rows.sort(*ROW_COORDINATES, descending=True)
+        winners = ordered.unique(group, keep="first", maintain_order=True)
+        named = winners.select(*group, *(pl.col(c).alias(w) for c, w in _WINNER_OF.items()))
+        met = ordered.join(named, on=group, how="left", nulls_equal=True)
+        kept = pl.all_horizontal(pl.col(c) == pl.col(w) for c, w in _WINNER_OF.items())
+        return met.with_columns(
+            _kept=kept, **{w: pl.when(~kept).then(pl.col(w)).otherwise(None) for w in WINNER}
+        ).select(*rows.columns, "_kept", *WINNER)
+
+
+Identity = SameEvent | SameChange
+
+
+def identity(stream: Stream) -> Identity:
+    """Give the rule that tells which rows of a stream are the same fact."""
+    if isinstance(stream, Events):
+        return SameEvent(stream.keys, stream.event_time, stream.dedupe_within)
+    return SameChange(stream.keys)
+
+
+def placed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    """Add the column by which silver is stored: `_event_date`, or `_bucket`."""
+    if isinstance(stream, Changes):
+        return rows.with_columns(buckets(rows, stream.keys).alias("_bucket"))
+    if isinstance(stream, Events):
+        when = pl.col(stream.event_time)
+        return rows.with_columns(when.dt.date().alias("_event_date"))
+    raise TypeError(f"{stream!r} is neither Events nor Changes")
+
+
+def buckets(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
+    """Give the bucket of each row, by a hash that no library version can change.
+
+    Keys are hashed as text (CRC-32 of UTF-8, parts joined by U+001F), times as integers; rows whose keys
+    are all null (truncates) get `EVERY_BUCKET`.
+    """
+    text = pl.concat_str(
+        [_key_text(name, rows.schema[name]) for name in keys], separator="\x1f", ignore_nulls=False
+    )
+    texts = rows.select(text.alias("_text"))["_text"]
+    found = texts.unique()
+    numbers = [EVERY_BUCKET if t is None else crc32(t.encode()) % BUCKETS for t in found]
+    return texts.replace_strict(found, pl.Series(numbers, dtype=pl.Int32), return_dtype=pl.Int32)
+
+
+def _key_text(name: str, dtype: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if dtype.is_temporal():
+        return column.to_physical().cast(pl.String)
+    if dtype == pl.Binary:
+        return column.bin.encode("hex")
+    return column.cast(pl.String)
+
+
+def _kept(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        pl.lit(value=True).alias("_kept"),
+        *(pl.lit(None, rows.schema[c]).alias(w) for c, w in _WINNER_OF.items()),
+    )
+
+
+def equal_content(columns: Sequence[str], other: str) -> pl.Expr:
+    """Tell whether columns equal those of the same name with the suffix `other`; nulls are equal."""
+    return pl.all_horizontal(pl.col(c).eq_missing(pl.col(c + other)) for c in columns)
