@@ -130,6 +130,11 @@ def _struct(fields: list[tuple[str, Reader]]) -> Reader:
     return read
 
 
+def scalar_reader(dtype: pl.DataType, options: Json) -> Scalar:
+    """Give the reader of one text, `Number` or bool of a scalar type; None means that it does not fit."""
+    return _scalar(dtype, options)[0]
+
+
 def _scalar(dtype: pl.DataType, options: Json) -> tuple[Scalar, str]:
     """The reader of a scalar (None: it does not fit), and what it accepts in words."""
     match dtype:

@@ -1,0 +1,169 @@
+"""The fast way for JSON rows that are surely right: DuckDB vouches for each, Arrow reads them at once.
+
+A row is sure when DuckDB finds one valid object with the expected types in it and Arrow's reader takes
+it; all their leniencies are shut out (each accepts some things that the other refuses; what both
+accept, `NaN` and numbers so small that Arrow's decimals go wrong, is looked for by pattern). Where
+Arrow refuses a lot, the lot is divided. All other rows are left to the strict decoder.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.json as pj
+
+from sluice.columns import Column
+from sluice.contract import Json
+from sluice.errors import NotJsonError
+from sluice.json_leaves import convert
+from sluice.json_shape import Shape, Tree, shape
+from sluice.strict_json import MAX_DEPTH, parse
+
+_DOUBTFUL = r"[:,\[]\s*-?(?:NaN|Inf)|[0-9][eE]-[0-9]{2,}\s*[,}\]]"
+_LONGEST = 1 << 20  # bytes of a value that Arrow may see
+_BLOCK = 4 << 20
+_SAMPLE = 50
+_FEWEST = 32  # rows that are worth another try
+
+Part = tuple[pl.Series, pl.DataFrame]
+"""The places of rows in the values, and their columns."""
+
+
+def read_sure(
+    values: pl.Series, columns: Sequence[Column], root: Tree, options: Json
+) -> tuple[list[Part], dict[str, int]]:
+    """Read the sure rows among values; also count their members that no column takes."""
+    rows = _texts(values)
+    given = shape(root, _sample(rows["text"]))
+    connection = duckdb.connect()
+    try:
+        rows = _vouched(connection, rows, given.types)
+        if given.exact:
+            rows = _vouched(connection, rows, given.nested)
+        lots = [(rows, _arrow(rows["text"], given))]
+        if lots[0][1] is None and not given.exact:
+            rows = _vouched(connection, rows, given.nested)
+            lots = [(rows, _arrow(rows["text"], given))]
+        if lots[0][1] is None:
+            lots = list(_divided(rows, given))
+        parts, sure = [], [rows.clear()]
+        for lot, table in lots:
+            if table is not None:
+                frame, right = _columns(table, columns, options)
+                parts.append((lot["row"].filter(right), frame.filter(right)))
+                sure.append(lot.filter(right))
+        return parts, _unknown(connection, pl.concat(sure), root)
+    finally:
+        connection.close()
+
+
+def _texts(values: pl.Series) -> pl.DataFrame:
+    """The values that are UTF-8, not too long, not too deep and without what both parsers let pass."""
+    frame = pl.DataFrame({"text": values.cast(pl.String, strict=False)}).with_row_index("row")
+    size, text = pl.col("text").str.len_bytes(), pl.col("text")
+    brackets = pl.sum_horizontal(text.str.count_matches(b, literal=True) for b in "[{")
+    frame = frame.filter(size <= _LONGEST)
+    if frame.select((size > 2 * MAX_DEPTH).any()).item():
+        frame = frame.filter((size <= 2 * MAX_DEPTH) | (brackets <= MAX_DEPTH))
+    return frame.filter(~text.str.contains(_DOUBTFUL))
+
+
+def _sample(texts: pl.Series) -> list[dict[str, Any]]:
+    sample = []
+    for text in texts.gather_every(max(1, len(texts) // _SAMPLE)):
+        try:
+            parsed = parse(text.encode())
+        except NotJsonError:
+            continue
+        if isinstance(parsed, dict):
+            sample.append(parsed)
+    return sample
+
+
+def _vouched(
+    connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, types: Mapping[str, tuple[str, ...]]
+) -> pl.DataFrame:
+    """Keep the rows that are one object and have the expected types at these paths."""
+    single = {path: allowed for path, allowed in types.items() if "[*]" not in path}
+    listed = "[" + ", ".join(map(_quoted, ("$", *single))) + "]"
+    tests = ["types[1] = 'OBJECT'"]
+    for place, allowed in enumerate(single.values(), start=2):
+        tests.append(f"coalesce(types[{place}] IN ({_names(allowed)}), true)")
+    tests += [
+        f"list_has_all([{_names(allowed)}], json_type(text, {_quoted(path)}))"
+        for path, allowed in types.items()
+        if path not in single
+    ]
+    query = f"""
+        SELECT coalesce({" AND ".join(tests)}, false) AS sure
+        FROM (SELECT text, CASE WHEN json_valid(text) THEN json_type(text, {listed}) END AS types FROM rows_)
+    """  # noqa: S608  # paths are quoted; see _quoted
+    connection.register("rows_", rows.select("text").to_arrow())
+    sure = pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))
+    connection.unregister("rows_")
+    return rows.filter(sure["sure"])
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _names(types: Sequence[str]) -> str:
+    return ", ".join(map(_quoted, ("NULL", *types)))
+
+
+def _arrow(texts: pl.Series, given: Shape) -> pa.Table | None:
+    """Read objects that are valid one by one; None where one of them does not fit the shape."""
+    joined = "\n".join(texts.to_list()).encode()
+    options = pj.ParseOptions(
+        explicit_schema=given.schema, newlines_in_values=True, unexpected_field_behavior="ignore"
+    )
+    if not joined:
+        return given.schema.empty_table()
+    try:
+        table = pj.read_json(io.BytesIO(joined), pj.ReadOptions(block_size=_BLOCK), options)
+    except pa.ArrowInvalid:
+        return None
+    return table.combine_chunks() if table.num_rows == len(texts) else None
+
+
+def _divided(rows: pl.DataFrame, given: Shape) -> Iterator[tuple[pl.DataFrame, pa.Table | None]]:
+    """Find the lots that Arrow takes, dividing those that it refuses."""
+    size = max(_FEWEST, -(-len(rows) // 8))
+    for lot in rows.iter_slices(size):
+        table = _arrow(lot["text"], given)
+        if table is not None:
+            yield lot, table
+        elif len(lot) > _FEWEST:
+            yield from _divided(lot, given)
+
+
+def _columns(table: pa.Table, columns: Sequence[Column], options: Json) -> tuple[pl.DataFrame, pl.Series]:
+    """Convert the columns; also say which rows are right in all of them."""
+    doubt = pl.repeat(False, table.num_rows, dtype=pl.Boolean, eager=True)
+    series = []
+    for column in columns:
+        array = _chunk(table.column(column.path[0]))
+        for name in column.path[1:]:
+            array = array.flatten()[array.type.get_field_index(name)]
+        converted, doubtful = convert(array, column.dtype, options)
+        doubt |= doubtful
+        series.append(pl.Series(column.name, pl.from_arrow(converted)).cast(column.dtype))
+    return pl.DataFrame(series), ~doubt
+
+
+def _chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _unknown(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, root: Tree) -> dict[str, int]:
+    connection.register("rows_", rows.select("text").to_arrow())
+    sets = connection.sql("SELECT json_keys(text) AS names, count(*) FROM rows_ GROUP BY ALL").fetchall()
+    counts: Counter[str] = Counter()
+    for names, count in sets:
+        counts.update(dict.fromkeys(set(names) - root.keys(), count))
+    return dict(counts)
