@@ -179,3 +179,19 @@ class PositionError(PermanentError):
             f"column {column!r} of `sequence` has type {dtype}, which has no order; "
             "name columns of numbers, text, times or booleans"
         )
+
+
+class BronzeMissingError(PermanentError):
+    """Silver was asked for tiles that bronze does not have."""
+
+    def __init__(self, stream: str, tiles: Sequence[str]) -> None:
+        super().__init__(
+            f"stream {stream!r}: bronze has never read {_some(tiles)}; "
+            f"materialize bronze/{stream} of these tiles first, or both in one run"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """List names, shortened where they are many."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"  # noqa: PLR2004  # enough to find them

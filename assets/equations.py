@@ -1,0 +1,138 @@
+"""The three equations that hold after every run, counted from the tables themselves.
+
+1. Every account: read = accepted + duplicates + conflicts + quarantined + tombstones + ignored.
+2. Every tile and Kafka partition: records in bronze + gaps + holes = the range in `system/tiles`, each
+   offset once and inside it.
+3. Every tile: records in bronze = rows in silver + losers + open quarantine + tombstones + ignored, each
+   record in one place. Tombstones and ignored records leave no row: their number comes from the ledger.
+
+Each function gives what breaks its equation, so an empty frame is the proof.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from assets import aftermath, bounds
+from assets.ingest import position
+from resources.lake import Lake
+from sluice import accounts, tables
+from sluice.contract import Stream
+
+_AT = ["tile", "epoch", "partition", "offset"]
+_TILE = ["tile", "epoch", "partition"]
+
+
+def unbalanced(lake: Lake, stream: Stream) -> pl.DataFrame:
+    """Give the accounts, of bronze and of silver, that break the first equation."""
+    both = [aftermath.ledger(lake, stream, layer) for layer in ("bronze", "silver")]
+    return accounts.unbalanced(pl.concat(both))
+
+
+def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = None) -> pl.DataFrame:
+    """Give the tiles and partitions whose bronze breaks the second equation.
+
+    Returns:
+        `tile, epoch, partition, expected, records, gaps, holes, twice, outside`.
+    """
+    owned = bounds.stored(lake, stream)
+    if tiles is not None:
+        owned = owned.filter(pl.col("tile").is_in(list(tiles)))
+    handle = lake.open(tables.bronze(stream).name)
+    known = bounds.known(lake, stream, owned["tile"].unique())
+    stops = pl.DataFrame(
+        [(b.tile, b.epoch, b.partition, b.first_offset, position(handle, stream, b)) for b in known],
+        schema={**{c: tables.TILES[c] for c in _TILE}, "first": pl.Int64, "stop": pl.Int64},
+        orient="row",
+    )
+    mine = pl.col("epoch") == stream.epoch
+    rows = lake.read(tables.bronze(stream)).filter(mine)
+    told = accounts.current(aftermath.ledger(lake, stream, "bronze")).filter(mine)
+    if tiles is not None:
+        rows, told = (frame.filter(pl.col("tile").is_in(list(tiles))) for frame in (rows, told))
+    inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
+    counted = (
+        rows.select(_AT)
+        .join(stops.lazy(), on=_TILE, how="left")
+        .group_by(_TILE)
+        .agg(
+            records=pl.len().cast(pl.Int64),
+            twice=(pl.len() - pl.col("offset").n_unique()).cast(pl.Int64),
+            outside=(~inside).fill_null(value=True).sum().cast(pl.Int64),
+        )
+        .collect()
+    )
+    missing = told.group_by(_TILE).agg(pl.col("gaps", "holes").sum())
+    joined = (
+        stops.join(counted, on=_TILE, how="full", coalesce=True)
+        .join(missing, on=_TILE, how="left")
+        .with_columns(pl.col("records", "gaps", "holes", "twice", "outside").fill_null(0))
+        .with_columns(expected=(pl.col("stop") - pl.col("first")).fill_null(0))
+    )
+    adds_up = pl.col("records") + pl.col("gaps") + pl.col("holes") == pl.col("expected")
+    broken = joined.filter(~adds_up | (pl.col("twice") > 0) | (pl.col("outside") > 0))
+    return broken.drop("first", "stop").sort(_TILE)
+
+
+def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = None) -> pl.DataFrame:
+    """Give the tiles that break the third equation, as far as silver has decided them.
+
+    Returns:
+        `tile, records, rows, losers, quarantined, rest, twice, strangers`: `rest` is tombstones and
+        ignored; `twice` counts records in two places; `strangers` those that bronze does not have there.
+    """
+    silver = lake.open(tables.silver(stream).name)
+    owned = bounds.stored(lake, stream)["tile"].unique() if tiles is None else tiles
+    known = bounds.known(lake, stream, owned)
+    stops = pl.DataFrame(
+        [(b.tile, b.epoch, b.partition, position(silver, stream, b)) for b in known],
+        schema={**{c: tables.TILES[c] for c in _TILE}, "stop": pl.Int64},
+        orient="row",
+    )
+    of_tiles = pl.col("tile").is_in(list(owned)) & (pl.col("epoch") == stream.epoch)
+    decided = (
+        lake.read(tables.bronze(stream))
+        .filter(of_tiles)
+        .select(_AT)
+        .join(stops.lazy(), on=_TILE)
+        .filter(pl.col("offset") < pl.col("stop"))
+    )
+    is_open = pl.col("resolved_at").is_null()
+    places = {
+        "rows": lake.read(tables.silver(stream)).select(pl.col(f"_{c}").alias(c) for c in _AT),
+        "losers": lake.read(tables.losers(stream)),
+        "quarantined": lake.read(tables.quarantine(stream)).filter(is_open),
+    }
+    undecided = pl.col("offset") >= pl.col("stop")  # a batch's side tables are written before it counts
+    placed = (
+        pl.concat(
+            rows.select(_AT).filter(of_tiles).with_columns(place=pl.lit(name))
+            for name, rows in places.items()
+        )
+        .join(stops.lazy(), on=_TILE, how="left")
+        .filter(~undecided.fill_null(value=False))
+    )
+    bronze, found = pl.collect_all([decided.select(_AT), placed])
+    told = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(of_tiles)
+    own = found.group_by("tile").agg(
+        *((pl.col("place") == name).sum().cast(pl.Int64).alias(name) for name in places),
+        twice=(pl.len() - pl.struct(_AT[1:]).n_unique()).cast(pl.Int64),
+    )
+    strangers = found.join(bronze, on=_AT, how="anti").group_by("tile").agg(strangers=pl.len().cast(pl.Int64))
+    joined = (
+        bronze.group_by("tile")
+        .agg(records=pl.len().cast(pl.Int64))
+        .join(own, on="tile", how="full", coalesce=True)
+        .join(_rest(told), on="tile", how="left")
+        .join(strangers, on="tile", how="left")
+        .fill_null(0)
+    )
+    adds_up = pl.col("records") == pl.sum_horizontal("rows", "losers", "quarantined", "rest")
+    broken = joined.filter(~adds_up | (pl.col("twice") > 0) | (pl.col("strangers") > 0))
+    columns = ("tile", "records", "rows", "losers", "quarantined", "rest", "twice", "strangers")
+    return broken.select(columns).sort("tile")
+
+
+def _rest(told: pl.DataFrame) -> pl.DataFrame:
+    """Count the records that leave no row, by tile."""
+    return told.group_by("tile").agg(rest=(pl.col("tombstones") + pl.col("ignored")).sum())

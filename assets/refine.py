@@ -1,0 +1,228 @@
+"""From bronze to silver: every record of a tile decoded, judged and settled, exactly once.
+
+Decides what is to be done: records that silver has not decided yet are added in batches; a tile that other
+rules decided (the contract changed), that does not add up, or that the caller names is decided anew as a
+whole, in one commit, as the next generation. Reads bronze only, never Kafka.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+import polars as pl
+from deltalake import DeltaTable
+
+from assets import aftermath, bounds, equations, side_tables
+from assets.bounds import Bounds
+from assets.ingest import Limits, position, progress_id
+from assets.settle import AT, Batch, settle
+from resources.lake import ATTEMPTS, Lake
+from sluice import accounts, tables
+from sluice.accounts import Account, Slice
+from sluice.contract import Stream
+from sluice.decode import decode
+from sluice.errors import BronzeMissingError, StaleWriterError
+from sluice.judged import Judged, judge
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one commit is to decide: slices with their bounds, and as which generation."""
+
+    pieces: Sequence[tuple[Bounds, Slice]]
+    generation: int
+    rebuild: bool
+
+    @property
+    def slices(self) -> list[Slice]:
+        """The ranges of records."""
+        return [piece for _, piece in self.pieces]
+
+
+@dataclass
+class Refined:
+    """What a run did to silver, for people to read."""
+
+    tiles: list[str]
+    accounts: list[Account] = field(default_factory=list)
+    touched: set[date] = field(default_factory=set)
+    unknown: Counter[str] = field(default_factory=Counter)
+    version: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def refine(
+    lake: Lake,
+    stream: Stream,
+    wanted: Sequence[str],
+    *,
+    run_id: str,
+    limits: Limits,
+    replace: bool = False,
+    say: Callable[[str], None] = print,
+) -> Refined:
+    """Bring silver, quarantine and losers of the tiles wanted up to bronze.
+
+    Returns:
+        what was decided by this run.
+
+    Raises:
+        BronzeMissingError: a tile was never ingested.
+        LakeError, RaceLostError: the lake failed; all commits so far stand.
+    """
+    aftermath.finish(lake, stream, "silver")
+    owned = bounds.known(lake, stream, wanted)
+    if missing := sorted(set(wanted) - {b.tile for b in owned}):
+        raise BronzeMissingError(stream.name, missing)
+    done = Refined(sorted({b.tile for b in owned}))
+    for _ in range(ATTEMPTS):
+        works = _plan(lake, stream, owned, limits.rows, replace=replace)
+        if not works:
+            break
+        replace = False
+        try:
+            for work in works:
+                _do(lake, stream, work, run_id, done)
+                read = sum(a.read for a in done.accounts)
+                say(f"silver/{stream.name}: {read} records decided so far")
+        except StaleWriterError:  # another run decided the same tiles: go on from where it is
+            say(f"silver/{stream.name}: another run was faster; reading its progress")
+    aftermath.finish(lake, stream, "silver")
+    done.version = lake.ensure(tables.silver(stream)).version()
+    return done
+
+
+def generation_id(stream: Stream, tile: str) -> str:
+    """Name the transaction whose version is a tile's generation in silver (absent: 1)."""
+    return f"generation/{stream.name}/{tile}"
+
+
+def generation(handle: DeltaTable, stream: Stream, tile: str) -> int:
+    """Give a tile's generation in silver."""
+    return int(handle.transaction_version(generation_id(stream, tile)) or 1)
+
+
+def _plan(lake: Lake, stream: Stream, owned: Sequence[Bounds], rows: int, *, replace: bool) -> list[Work]:
+    """List what is to be decided: tiles to be decided anew, and what was not decided yet."""
+    bronze = lake.open(tables.bronze(stream).name)
+    silver = lake.ensure(tables.silver(stream))
+    told = accounts.current(aftermath.ledger(lake, stream, "silver"))
+    other_rules = set(told.filter(pl.col("code_version") != stream.code_version)["tile"])
+    decided = sorted({b.tile for b in owned if position(silver, stream, b) > b.first_offset})
+    uneven = set(equations.silver_unequal(lake, stream, decided)["tile"]) if decided else set()
+    again = {b.tile for b in owned} if replace else (other_rules | uneven)
+    works: list[Work] = []
+    size = rows
+    for bound in sorted(owned, key=lambda b: (b.tile, b.partition)):
+        anew = bound.tile in again and bound.tile in decided
+        start = bound.first_offset if anew else position(silver, stream, bound)
+        stop = position(bronze, stream, bound)
+        if start >= stop:
+            continue
+        number = generation(silver, stream, bound.tile) + anew
+        piece = (bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop))
+        last = works[-1] if works else None
+        if anew and last and last.rebuild and last.slices[-1].tile == bound.tile:
+            works[-1] = Work([*last.pieces, piece], number, rebuild=True)
+        elif anew:
+            works.append(Work([piece], number, rebuild=True))
+        else:
+            for part in _parts(piece, rows):
+                joins = last and not last.rebuild and last.generation == number and size < rows
+                if joins and last:
+                    works[-1] = Work([*last.pieces, part], number, rebuild=False)
+                else:
+                    works.append(Work([part], number, rebuild=False))
+                    size = 0
+                size += part[1].offsets
+                last = works[-1]
+    return works
+
+
+def _parts(piece: tuple[Bounds, Slice], rows: int) -> list[tuple[Bounds, Slice]]:
+    """Cut a long range, so that one batch stays bounded."""
+    bound, whole = piece
+    starts = range(whole.first_offset, whole.next_offset, rows)
+    ends = [*starts[1:], whole.next_offset]
+    return [
+        (bound, Slice(whole.tile, whole.epoch, whole.partition, s, e))
+        for s, e in zip(starts, ends, strict=True)
+    ]
+
+
+def _do(lake: Lake, stream: Stream, work: Work, run_id: str, done: Refined) -> None:
+    """Decode one piece of work and settle it; again, on a fresh handle, as often as a race is lost."""
+    records = read_bronze(lake, stream, work.slices)
+    judged = judge(stream, records, decode(stream, records))
+    done.unknown.update(judged.unknown)
+    name = accounts.batch_id("silver", stream.name, work.generation, work.slices)
+
+    def accounting(decided: pl.DataFrame) -> list[Account]:
+        return judged.accounts(
+            stream, decided, work.slices, generation=work.generation, run_id=run_id, batch_id=name
+        )
+
+    def step() -> None:
+        handle = lake.ensure(tables.silver(stream))
+        progress = _progress(stream, handle, work)
+        batch = Batch(
+            rows=judged.rows,
+            refused=judged.refused(name),
+            slices=work.slices,
+            progress=progress,
+            fences=sorted({f"tile/{piece.tile}" for piece in work.slices}),
+            accounting=accounting,
+            contents=lambda at: contents(lake, stream, at),
+            rebuild=work.rebuild,
+        )
+        settled = settle(lake, stream, handle, batch)
+        done.accounts += settled.accounts
+        done.touched |= settled.touched
+        if work.rebuild:
+            tiles = ", ".join(sorted({piece.tile for piece in work.slices}))
+            done.notes.append(f"decided anew as generation {work.generation}: {tiles}")
+
+    lake.retrying(f"silver/{stream.name}", step)
+
+
+def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
+    """Give what the commit moves on; refuse where another run has decided the same meanwhile."""
+    progress: dict[str, int] = {}
+    for bound, piece in work.pieces:
+        at = position(handle, stream, bound)
+        if not work.rebuild and at > piece.first_offset:
+            raise StaleWriterError(
+                f"silver/{stream.name}", progress_id(stream, bound), at, piece.first_offset
+            )
+        if at < piece.next_offset:
+            progress[progress_id(stream, bound)] = max(
+                piece.next_offset, progress.get(progress_id(stream, bound), 0)
+            )
+        if work.rebuild:
+            progress[generation_id(stream, piece.tile)] = work.generation
+    return progress
+
+
+def read_bronze(lake: Lake, stream: Stream, slices: Sequence[Slice]) -> pl.DataFrame:
+    """Read the records of some slices, in the order of the log."""
+    tiles = sorted({s.tile for s in slices})
+    rows = lake.read(tables.bronze(stream)).filter(pl.col("tile").is_in(tiles) & side_tables.within(slices))
+    return rows.sort("epoch", "partition", "offset").collect().select(tables.BRONZE)
+
+
+def contents(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
+    """Read some records (columns AT) again from bronze, as silver's rows; without those refused today."""
+    records = bronze_at(lake, stream, at)
+    return judge(stream, records, decode(stream, records)).rows
+
+
+def bronze_at(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
+    """Read the records at some coordinates (columns AT)."""
+    wanted = at.select(pl.col(c).alias(c[1:]) for c in AT).lazy()
+    tiles = at["_tile"].unique().to_list()
+    rows = lake.read(tables.bronze(stream)).filter(pl.col("tile").is_in(tiles))
+    return rows.join(wanted, on=list(tables.COORDINATES), how="semi").collect().select(tables.BRONZE)
+
+
+__all__ = ["Judged", "Refined", "contents", "generation", "read_bronze", "refine"]

@@ -1,0 +1,122 @@
+"""Replay of quarantine: refused records are read again under today's contract.
+
+What passes now moves into silver, exactly once, in the commit that also says which records of quarantine it
+resolves; they are marked after it, and a replay that died in between is finished by the next run. What
+still breaks the contract stays where it is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from assets import aftermath
+from assets.refine import bronze_at, contents, generation
+from assets.settle import AT, Batch, Settled, settle
+from resources.lake import Lake
+from sluice import accounts, tables
+from sluice.accounts import Account, Slice
+from sluice.contract import Stream
+from sluice.decode import decode
+from sluice.judged import Judged, judge
+
+_MOVED = ("accepted", "duplicates", "conflicts", "tombstones", "ignored")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which open records of quarantine are replayed; empty means all."""
+
+    tiles: Sequence[str] = ()
+    stages: Sequence[str] = ()
+    rules: Sequence[str] = ()
+
+    def matches(self) -> pl.Expr:
+        """Tell whether a row of quarantine is chosen."""
+        chosen = pl.col("resolved_at").is_null()
+        for column, values in (("tile", self.tiles), ("stage", self.stages), ("rule", self.rules)):
+            if values:
+                chosen &= pl.col(column).is_in(list(values))
+        return chosen
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay did: how many records it read again, moved, and left in quarantine."""
+
+    read: int
+    moved: int
+    kept: int
+    accounts: Sequence[Account]
+    version: int | None
+
+
+def replay(
+    lake: Lake, stream: Stream, choice: Choice, *, run_id: str, say: Callable[[str], None] = print
+) -> Replayed:
+    """Move what passes today from quarantine into silver, tile by tile.
+
+    Raises:
+        LakeError, RaceLostError: the lake failed; all commits so far stand, and are finished next time.
+    """
+    aftermath.finish(lake, stream, "silver")
+    open_rows = lake.read(tables.quarantine(stream)).filter(choice.matches())
+    read = moved = 0
+    told: list[Account] = []
+    version: int | None = None
+    for tile in open_rows.select("tile").unique().collect()["tile"].sort():
+        of_tile = Choice([tile], choice.stages, choice.rules)
+        seen, settled = lake.retrying(
+            f"silver/{stream.name}", lambda c=of_tile: _once(lake, stream, c, run_id)
+        )
+        aftermath.finish(lake, stream, "silver")
+        read += seen
+        if settled:
+            told += settled.accounts
+            moved += sum(a.read for a in settled.accounts)
+            version = settled.version
+        say(f"quarantine/{stream.name}: {tile}: {moved} of {read} records moved so far")
+    return Replayed(read, moved, read - moved, told, version)
+
+
+def _once(lake: Lake, stream: Stream, choice: Choice, run_id: str) -> tuple[int, Settled | None]:
+    """Replay one tile against silver as it is now."""
+    handle = lake.ensure(tables.silver(stream))
+    refused = lake.read(tables.quarantine(stream)).filter(choice.matches())
+    at = refused.select(pl.col(c[1:]).alias(c) for c in AT).collect()
+    records = bronze_at(lake, stream, at)
+    everything = judge(stream, records, decode(stream, records))
+    passing = everything.verdicts.filter(pl.col("verdict") == "quarantined")
+    chosen = everything.records.join(passing, on="_row", how="anti")
+    if not chosen.height:
+        return records.height, None
+    judged = judge(stream, chosen.drop("_row"), decode(stream, chosen.drop("_row")))
+    tile = choice.tiles[0]
+    slices = _slices(judged, tile)
+    number = generation(handle, stream, tile)
+    name = accounts.batch_id("silver", stream.name, number, slices)
+
+    def accounting(decided: pl.DataFrame) -> list[Account]:
+        return judged.accounts(
+            stream, decided, slices, generation=number, run_id=run_id, batch_id=name, kind="replay"
+        )
+
+    batch = Batch(
+        rows=judged.rows,
+        refused=judged.refused(name),
+        slices=(),
+        progress={},
+        fences=[f"tile/{tile}"],
+        accounting=accounting,
+        contents=lambda wanted: contents(lake, stream, wanted),
+        resolves=judged.records.select(pl.col(c[1:]).alias(c) for c in AT),
+    )
+    return records.height, settle(lake, stream, handle, batch)
+
+
+def _slices(judged: Judged, tile: str) -> list[Slice]:
+    """Give the range that the records of each partition span."""
+    spans = judged.records.group_by("epoch", "partition").agg(
+        first=pl.col("offset").min(), last=pl.col("offset").max()
+    )
+    return [Slice(tile, e, p, first, last + 1) for e, p, first, last in spans.sort("partition").iter_rows()]
