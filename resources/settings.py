@@ -1,54 +1,93 @@
-"""All settings, read from the environment in this one place, when asked and never at import.
+"""The settings: what the environment may say, with defaults that run on one laptop.
 
-The README's table of settings is made from the descriptions here.
+The only module that reads the environment, and only when `settings()` is called. It refuses values that
+cannot be used, naming the variable. Variables have the fields' names in capitals (`LAKE_URI`); empty ones
+count as unset.
 """
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sluice.errors import SettingsError
 
 PROJECT = Path(__file__).resolve().parents[1]
+KAFKA_HOME = PROJECT / ".kafka"  # of the demo's own Kafka
+KAFKA_ADDRESS = KAFKA_HOME / "address"  # exists while it runs
 
 
 class Settings(BaseSettings):
-    """What can be set from outside, by environment variables of the same names."""
+    """What the environment says; each field's description is its row in the README."""
 
-    LAKE_URI: str = Field(
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, hide_input_in_errors=True)
+
+    lake_uri: str = Field(
         default=str(PROJECT / ".lake"),
-        description="Where the tables live: a folder, or `s3://bucket/prefix`.",
+        description="Where the lake's tables are: a folder (relative to the project), or `s3://bucket/path`.",
     )
-    KAFKA_BOOTSTRAP_SERVERS: str | None = Field(
-        default=None, description="Kafka's address; unset: the demo's own Kafka, if it runs."
-    )
-    SCHEMA_REGISTRY_URL: str | None = Field(default=None, description="The schema registry's address.")
-    STREAMS_DIR: Path = Field(default=PROJECT / "streams", description="The folder of contracts.")
-    BATCH_ROWS: int = Field(default=500_000, ge=1, description="Most records in one commit.")
-    BATCH_BYTES: int = Field(
-        default=256 * 2**20, ge=1, description="Most bytes of keys and values in one commit."
-    )
-    TILES_PER_RUN: int = Field(
-        default=240, ge=1, description="Most tiles that the arrivals sensor asks of a run."
-    )
-    RUNS_PER_TICK: int = Field(default=4, ge=1, description="Most runs that a sensor asks for at once.")
-    S3_ENDPOINT_URL: str | None = Field(default=None, description="An S3 server other than Amazon's.")
-    S3_REGION: str = Field(default="us-east-1", description="The region of the bucket.")
-    S3_ACCESS_KEY_ID: str | None = Field(default=None, description="Unset: the machine's own credentials.")
-    S3_SECRET_ACCESS_KEY: SecretStr | None = Field(default=None, description="The key's secret.")
-    S3_SECRET_ID: str | None = Field(
+    kafka_bootstrap_servers: str | None = Field(
         default=None,
-        description="A secret in AWS Secrets Manager that holds `access_key_id` and `secret_access_key` as JSON.",
+        description="Kafka's address, `host:port` and more after commas. Unset: the demo's own Kafka.",
     )
+    schema_registry_url: str | None = Field(
+        default=None, description="A schema registry with Confluent's API. Unset: formats that need one fail."
+    )
+    streams_dir: Path = Field(
+        default=PROJECT / "streams",
+        description="The folder of the contracts (relative to the project).",
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None,
+        description="The address of an S3 store that is not AWS, such as `http://127.0.0.1:8333`.",
+    )
+    aws_region: str | None = Field(default=None, description="The region of the lake's bucket.")
+    aws_access_key_id: str | None = Field(
+        default=None, description="Access key for the lake's bucket. Unset: the machine's own role."
+    )
+    aws_secret_access_key: SecretStr | None = Field(default=None, description="Its secret; never shown.")
+    aws_session_token: SecretStr | None = Field(
+        default=None, description="Its session token, where keys are temporary; never shown."
+    )
+    s3_secret_id: str | None = Field(
+        default=None,
+        description="A secret of AWS Secrets Manager with the bucket's keys as JSON, instead of the above.",
+    )
+    batch_rows: PositiveInt = Field(default=500_000, description="The most records that one batch reads.")
+    batch_bytes: PositiveInt = Field(
+        default=268_435_456, description="The most bytes (keys, values, headers) that one batch reads."
+    )
+    run_tiles_per_tick: PositiveInt = Field(
+        default=24, description="The most tiles that the arrivals sensor asks for at once."
+    )
+
+    @field_validator("lake_uri")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        return value if "://" in value else str(PROJECT / Path(value).expanduser())
+
+    @field_validator("streams_dir")
+    @classmethod
+    def _in_project(cls, value: Path) -> Path:
+        return PROJECT / value.expanduser()
 
     @property
-    def kafka_address(self) -> str | None:
-        """Kafka's address: as set, or where the demo's own Kafka says it is."""
-        if self.KAFKA_BOOTSTRAP_SERVERS:
-            return self.KAFKA_BOOTSTRAP_SERVERS
-        address = PROJECT / ".kafka" / "address"
-        return address.read_text().strip() if address.exists() else None
+    def kafka_servers(self) -> str | None:
+        """Give Kafka's address: as set, else that of the demo's own Kafka; None where it does not run."""
+        if self.kafka_bootstrap_servers:
+            return self.kafka_bootstrap_servers
+        return KAFKA_ADDRESS.read_text().strip() if KAFKA_ADDRESS.is_file() else None
 
 
 def settings() -> Settings:
-    """Read the settings from the environment."""
-    return Settings()
+    """Read the environment now.
+
+    Raises:
+        SettingsError: a variable has a value that cannot be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper()
+        raise SettingsError(name, "not usable", f"{first['msg']}: correct or unset it") from error
