@@ -56,7 +56,7 @@ def _chunks(values: pl.Series) -> Iterator[pl.Series]:
 def _chunk(values: pl.Series, columns: Sequence[Column], root: Tree, options: Json) -> Read:
     parts, unknown = read_sure(values, columns, root, options)
     places = pl.Series("row", range(len(values)), pl.UInt32)
-    sure = pl.concat([place for place, _ in parts]) if parts else places.clear()
+    sure = pl.concat([places.clear(), *(rows["row"] for rows, _ in parts)])
     rest = places.filter(~places.is_in(sure.implode()))
     strict = read_rows(values.gather(rest), columns, options)
     order = pl.concat([sure, rest]).arg_sort()

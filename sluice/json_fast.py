@@ -6,7 +6,6 @@ accept, `NaN` and numbers so small that Arrow's decimals go wrong, is looked for
 Arrow refuses a lot, the lot is divided. All other rows are left to the strict decoder.
 """
 
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,13 +23,13 @@ from sluice.json_shape import Shape, Tree, shape
 from sluice.strict_json import MAX_DEPTH, parse
 
 _DOUBTFUL = r"[:,\[]\s*-?(?:NaN|Inf)|[0-9][eE]-[0-9]{2,}\s*[,}\]]"
-_LONGEST = 1 << 20  # bytes of a value that Arrow may see
-_BLOCK = 4 << 20
+_BLOCK = 1 << 20  # bytes; the fastest of those measured
+_LONGEST = _BLOCK // 2  # of a value, since Arrow wants each within two blocks
 _SAMPLE = 50
 _FEWEST = 32  # rows that are worth another try
 
-Part = tuple[pl.Series, pl.DataFrame]
-"""The places of rows in the values, and their columns."""
+Part = tuple[pl.DataFrame, pl.DataFrame]
+"""Rows (`row`: their places in the values, `text`), and their columns."""
 
 
 def read_sure(
@@ -44,19 +43,13 @@ def read_sure(
         rows = _vouched(connection, rows, given.types)
         if given.exact:
             rows = _vouched(connection, rows, given.nested)
-        lots = [(rows, _arrow(rows["text"], given))]
-        if lots[0][1] is None and not given.exact:
+        table = _arrow(rows["text"], given, unexpected="error")
+        if table is not None:
+            return [_part(rows, table, columns, options)], {}
+        if not given.exact and _arrow(rows["text"], given) is None:
             rows = _vouched(connection, rows, given.nested)
-            lots = [(rows, _arrow(rows["text"], given))]
-        if lots[0][1] is None:
-            lots = list(_divided(rows, given))
-        parts, sure = [], [rows.clear()]
-        for lot, table in lots:
-            if table is not None:
-                frame, right = _columns(table, columns, options)
-                parts.append((lot["row"].filter(right), frame.filter(right)))
-                sure.append(lot.filter(right))
-        return parts, _unknown(connection, pl.concat(sure), root)
+        parts = [_part(lot, table, columns, options) for lot, table in _divided(rows, given)]
+        return parts, _unknown(connection, [known for known, _ in parts], root)
     finally:
         connection.close()
 
@@ -69,7 +62,9 @@ def _texts(values: pl.Series) -> pl.DataFrame:
     frame = frame.filter(size <= _LONGEST)
     if frame.select((size > 2 * MAX_DEPTH).any()).item():
         frame = frame.filter((size <= 2 * MAX_DEPTH) | (brackets <= MAX_DEPTH))
-    return frame.filter(~text.str.contains(_DOUBTFUL))
+    hits = frame.filter(text.str.contains_any(["NaN", "Inf", "e-", "E-"]))
+    doubtful = hits.filter(text.str.contains(_DOUBTFUL))["row"]
+    return frame.filter(~pl.col("row").is_in(doubtful.implode())) if len(doubtful) else frame
 
 
 def _sample(texts: pl.Series) -> list[dict[str, Any]]:
@@ -102,10 +97,14 @@ def _vouched(
         SELECT coalesce({" AND ".join(tests)}, false) AS sure
         FROM (SELECT text, CASE WHEN json_valid(text) THEN json_type(text, {listed}) END AS types FROM rows_)
     """  # noqa: S608  # paths are quoted; see _quoted
-    connection.register("rows_", rows.select("text").to_arrow())
+    connection.register("rows_", _table(rows))
     sure = pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))
     connection.unregister("rows_")
     return rows.filter(sure["sure"])
+
+
+def _table(rows: pl.DataFrame) -> pa.Table:
+    return rows.select("text").to_arrow(compat_level=pl.CompatLevel.newest())
 
 
 def _quoted(text: str) -> str:
@@ -116,35 +115,35 @@ def _names(types: Sequence[str]) -> str:
     return ", ".join(map(_quoted, ("NULL", *types)))
 
 
-def _arrow(texts: pl.Series, given: Shape) -> pa.Table | None:
+def _arrow(texts: pl.Series, given: Shape, unexpected: str = "ignore") -> pa.Table | None:
     """Read objects that are valid one by one; None where one of them does not fit the shape."""
-    joined = "\n".join(texts.to_list()).encode()
-    options = pj.ParseOptions(
-        explicit_schema=given.schema, newlines_in_values=True, unexpected_field_behavior="ignore"
-    )
-    if not joined:
+    if texts.is_empty():
         return given.schema.empty_table()
+    if texts.str.contains_any(["\r", "\n"]).any():  # of a valid object: between tokens
+        texts = texts.str.replace_all("[\r\n]", " ")
+    lines = (texts + "\n").rechunk().to_arrow()
+    options = pj.ParseOptions(explicit_schema=given.schema, unexpected_field_behavior=unexpected)
+    source = pa.BufferReader(lines.buffers()[2].slice(0, texts.str.len_bytes().sum() + len(texts)))
     try:
-        table = pj.read_json(io.BytesIO(joined), pj.ReadOptions(block_size=_BLOCK), options)
+        table = pj.read_json(source, pj.ReadOptions(block_size=_BLOCK), options)
     except pa.ArrowInvalid:
         return None
     return table.combine_chunks() if table.num_rows == len(texts) else None
 
 
-def _divided(rows: pl.DataFrame, given: Shape) -> Iterator[tuple[pl.DataFrame, pa.Table | None]]:
+def _divided(rows: pl.DataFrame, given: Shape) -> Iterator[tuple[pl.DataFrame, pa.Table]]:
     """Find the lots that Arrow takes, dividing those that it refuses."""
-    size = max(_FEWEST, -(-len(rows) // 8))
-    for lot in rows.iter_slices(size):
-        table = _arrow(lot["text"], given)
-        if table is not None:
-            yield lot, table
-        elif len(lot) > _FEWEST:
+    table = _arrow(rows["text"], given)
+    if table is not None:
+        yield rows, table
+    elif len(rows) > _FEWEST:
+        for lot in rows.iter_slices(max(_FEWEST, -(-len(rows) // 8))):
             yield from _divided(lot, given)
 
 
-def _columns(table: pa.Table, columns: Sequence[Column], options: Json) -> tuple[pl.DataFrame, pl.Series]:
-    """Convert the columns; also say which rows are right in all of them."""
-    doubt = pl.repeat(False, table.num_rows, dtype=pl.Boolean, eager=True)
+def _part(rows: pl.DataFrame, table: pa.Table, columns: Sequence[Column], options: Json) -> Part:
+    """Convert the columns; keep the rows that are right in all of them."""
+    doubt = pl.repeat(False, len(rows), dtype=pl.Boolean, eager=True)
     series = []
     for column in columns:
         array = _chunk(table.column(column.path[0]))
@@ -153,15 +152,18 @@ def _columns(table: pa.Table, columns: Sequence[Column], options: Json) -> tuple
         converted, doubtful = convert(array, column.dtype, options)
         doubt |= doubtful
         series.append(pl.Series(column.name, pl.from_arrow(converted)).cast(column.dtype))
-    return pl.DataFrame(series), ~doubt
+    frame = pl.DataFrame(series)
+    return (rows.filter(~doubt), frame.filter(~doubt)) if doubt.any() else (rows, frame)
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks else pa.array([], column.type)
 
 
-def _unknown(connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame, root: Tree) -> dict[str, int]:
-    connection.register("rows_", rows.select("text").to_arrow())
+def _unknown(connection: duckdb.DuckDBPyConnection, lots: list[pl.DataFrame], root: Tree) -> dict[str, int]:
+    if not lots:
+        return {}
+    connection.register("rows_", _table(pl.concat(lots)))
     sets = connection.sql("SELECT json_keys(text) AS names, count(*) FROM rows_ GROUP BY ALL").fetchall()
     counts: Counter[str] = Counter()
     for names, count in sets:
