@@ -1,0 +1,92 @@
+"""What a change does not say: the values that it keeps from the newest earlier change of its key.
+
+Decides which values were not sent (Debezium's unavailable values; nulls where the contract has
+`ignore_null`), and where they are found: in the life of the key (since it was last deleted), else, where the
+change made a new key of an old one, in the row of the old key. A value that is nowhere stays null.
+"""
+
+import json
+from typing import Any
+
+import polars as pl
+
+from sluice.contract import Changes
+
+_GONE = pl.col("_op").is_in(["d", "t"])
+
+
+def unsent_nulls(stream: Changes) -> tuple[str, ...]:
+    """Name the columns in which null means "not sent"."""
+    if isinstance(stream.ignore_null, tuple):
+        return stream.ignore_null
+    fixed = {*stream.keys, *stream.sequences, stream.valid_from, stream.snapshot}
+    return tuple(c.name for c in stream.columns if c.name not in fixed) if stream.ignore_null else ()
+
+
+def carry(states: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Fill the values that changes did not send.
+
+    Args:
+        states: changes sorted by key (`_id`) and order, with `_op`, `_position`, and where they are known
+            `_unavailable` and `_previous_key`.
+        stream: the contract.
+
+    Returns:
+        The same rows; `_unavailable` and `_previous_key` are dropped.
+    """
+    missing = {name: pl.col(name).is_null() for name in unsent_nulls(stream)}
+    if "_unavailable" in states.columns:
+        for name in states["_unavailable"].explode().drop_nulls().unique().sort():
+            unavailable = pl.col("_unavailable").list.contains(name).fill_null(value=False)
+            missing[name] = missing.get(name, pl.lit(value=False)) | unavailable
+    filled = _filled(states, missing, stream) if missing and states.height else states
+    return filled.drop("_unavailable", "_previous_key", strict=False)
+
+
+def _filled(states: pl.DataFrame, missing: dict[str, pl.Expr], stream: Changes) -> pl.DataFrame:
+    row = pl.int_range(pl.len())
+    born = (pl.col("_id") != pl.col("_id").shift()).fill_null(value=True) | _GONE.shift(fill_value=False)
+    life = states.select(pl.when(born).then(row).forward_fill()).to_series()  # the row at which it began
+    parents = _parents(states, stream).gather(life)
+    columns = []
+    for name, unsent in missing.items():
+        source = states.select(pl.when(~unsent & ~_GONE).then(row).forward_fill()).to_series()
+        source = pl.select(pl.when(pl.lit(source) >= pl.lit(life)).then(pl.lit(source))).to_series()
+        while True:  # a key may have changed more than once
+            better = pl.select(pl.coalesce(pl.lit(source), pl.lit(source.gather(parents)))).to_series()
+            if better.null_count() == source.null_count():
+                break
+            source = better
+        columns.append(states[name].gather(source).alias(name))
+    return states.with_columns(columns)
+
+
+def _parents(states: pl.DataFrame, stream: Changes) -> pl.Series:
+    """Give for each row that renamed a key the row of the old key that stood before it, else null."""
+    rows = states.with_row_index("_row").with_columns(pl.col("_row").cast(pl.Int64))
+    none = pl.Series("_parent", [None], pl.Int64).extend_constant(None, states.height - 1)
+    if "_previous_key" not in states.columns:
+        return none
+    renamed = rows.filter(pl.col("_previous_key").is_not_null()).select("_row", "_position", "_previous_key")
+    keys: list[dict[str, Any]] = [json.loads(text) for text in renamed["_previous_key"]]
+    old = pl.DataFrame(
+        {
+            name: pl.Series([_text(key.get(name)) for key in keys], dtype=pl.String).cast(
+                rows.schema[name], strict=False
+            )
+            for name in stream.keys
+        }
+    )
+    wanted = pl.concat([renamed.drop("_previous_key"), old], how="horizontal")
+    before = rows.filter(~_GONE).select(*stream.keys, _parent="_row", _stood="_position")
+    found = (
+        wanted.join(before, on=list(stream.keys))
+        .filter(pl.col("_stood") < pl.col("_position"))
+        .group_by("_row")
+        .agg(pl.col("_parent").max())  # rows are sorted: the greatest is the newest
+    )
+    return none.scatter(found["_row"], found["_parent"]) if found.height else none
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

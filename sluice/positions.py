@@ -1,0 +1,158 @@
+"""Positions: the source's own order of changes, as texts whose bytes sort as the source orders.
+
+`encode` writes columns, `in_log` a place in the Kafka log, `of_source` what a Debezium connector says of
+its log. A source that does not tell its place gives null here, and the caller orders by the Kafka log
+instead. Types without an order of their own (lists, structs) are refused.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from sluice.errors import PositionError
+
+_SIGN = 1 << 63
+_NINES = 10**38 - 1  # the greatest unscaled decimal
+# Fixed widths need no end mark; texts get one that sorts below any character (NUL and SOH are escaped).
+_ESCAPES = {"\x00": "\x01\x02", "\x01": "\x01\x03"}
+_END = "\x01\x01"
+_READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
+
+
+def encode(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """Give one text a row that sorts, byte by byte, as the tuple of the columns does.
+
+    Args:
+        frame: has the columns; integers, decimals, floats (NaN greatest), text, times, booleans, binary.
+        columns: the most significant first; of one type for all rows that are to be compared.
+
+    Returns:
+        Strings named `_position`; null where any of the columns is null.
+
+    Raises:
+        PositionError: a column's type has no order.
+    """
+    parts = [_part(frame[name]) for name in columns]
+    return pl.select(pl.concat_str(parts, separator=" ", ignore_nulls=False).alias("_position")).to_series()
+
+
+def in_log() -> pl.Expr:
+    """Give the position of a record by its place in the Kafka log, unique in its topic.
+
+    Reads `epoch`, `offset`, `partition`.
+    """
+    widths = {"epoch": 10, "offset": 20, "partition": 10}
+    parts = [pl.col(name).cast(pl.String).str.zfill(width) for name, width in widths.items()]
+    return pl.concat_str(parts, separator=" ").alias("_position")
+
+
+def of_source(source: Mapping[str, Any], op: str) -> str | None:
+    """Give the position that the `source` block of a Debezium change tells.
+
+    PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time
+    and its ordinal. Initial reads sort before all that was streamed from their place, a delete before the
+    insert that a change of key makes of it.
+
+    Returns:
+        A text, or null where the source does not tell.
+    """
+    snapshot = str(source.get("snapshot") or "false")
+    initial = snapshot not in ("false", "incremental")
+    match source.get("connector"):
+        case "postgresql":
+            place = _postgresql(source, initial=initial)
+        case "mysql" | "mariadb":
+            place = _mysql(source)
+        case "mongodb":
+            place = _numbers(source, "ts_ms", "ord")
+        case _:
+            place = None
+    if place is None:
+        return None
+    if initial:
+        rank = _READ
+    elif snapshot == "incremental":  # read after what was streamed up to its place
+        rank = _REREAD
+    else:
+        rank = _DELETE if op == "d" else _CHANGE
+    return " ".join([*(f"{number:020d}" for number in place), str(rank)])
+
+
+def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:
+    lsn = _number(source.get("lsn"))
+    try:
+        commit = _number(json.loads(str(source.get("sequence") or "[null]"))[0])
+    except (ValueError, IndexError, KeyError, TypeError):
+        return None
+    if lsn is None:
+        return None
+    # A transaction that was open during the initial read may have changes before the read's LSN.
+    return (lsn, 0) if initial else (lsn if commit is None else commit, lsn)
+
+
+def _mysql(source: Mapping[str, Any]) -> tuple[int, ...] | None:
+    file = _number(str(source.get("file") or "").rpartition(".")[2])
+    rest = _numbers(source, "pos", "row")
+    return None if file is None or rest is None else (file, *rest)
+
+
+def _numbers(source: Mapping[str, Any], *names: str) -> tuple[int, ...] | None:
+    found = [_number(source.get(name)) for name in names]
+    numbers = tuple(number for number in found if number is not None)
+    return numbers if len(numbers) == len(names) else None
+
+
+def _number(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _part(series: pl.Series) -> pl.Series:
+    """Encode one column; order is kept within a type only."""
+    dtype = series.dtype
+    if dtype.is_float():
+        return _digits(_float_bits(series))
+    if dtype.is_decimal():
+        return _decimal(series)
+    if isinstance(dtype, pl.Boolean):
+        return series.cast(pl.Int8).cast(pl.String)
+    if isinstance(dtype, pl.Binary):
+        return series.bin.encode("hex")  # all digits are above the separator
+    if isinstance(dtype, pl.Enum):
+        return _digits(series.to_physical())
+    if isinstance(dtype, pl.String | pl.Categorical):
+        escaped = series.cast(pl.String).str.replace_many(_ESCAPES)
+        return pl.select(escaped + _END).to_series()
+    if dtype.is_integer() or dtype.is_temporal():
+        return _digits(series.to_physical())
+    raise PositionError(series.name, str(dtype))
+
+
+def _digits(series: pl.Series) -> pl.Series:
+    """Write integers, moved above zero, in twenty digits."""
+    moved = pl.lit(series).cast(pl.Int128) + pl.lit(_SIGN, pl.Int128)
+    return pl.select(moved.cast(pl.String).str.zfill(20)).to_series()
+
+
+def _decimal(series: pl.Series) -> pl.Series:
+    """Write a sign and the unscaled digits, which for negatives are counted down."""
+    number = pl.lit(series.to_physical()).cast(pl.Int128)
+    negative = number < 0
+    digits = pl.when(negative).then(number + pl.lit(_NINES, pl.Int128)).otherwise(number)
+    sign = pl.when(negative).then(pl.lit("0")).otherwise(pl.lit("1"))
+    return pl.select(sign + digits.cast(pl.String).str.zfill(38)).to_series()
+
+
+def _float_bits(series: pl.Series) -> pl.Series:
+    """Map floats to integers of the same order: the bits of negatives are counted down from zero."""
+    floats = pl.select(
+        pl.lit(series.cast(pl.Float64)).fill_nan(float("nan")) + 0.0
+    ).to_series()  # -0.0 is 0.0
+    bits = pl.Series(floats.to_arrow().view(pa.int64()), dtype=pl.Int64)
+    lowest = pl.lit(-_SIGN, pl.Int64)
+    return pl.select(
+        pl.when(pl.lit(bits) < 0).then(lowest - pl.lit(bits)).otherwise(pl.lit(bits))
+    ).to_series()
