@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from sluice.columns import Column
 from sluice.contract import Json
 from sluice.decoded import FAILURES_SCHEMA
 from sluice.errors import NotJsonError
-from sluice.json_values import Misfit, Reader, physical, reader, shown
+from sluice.json_values import Misfit, Reader, physical, printable, reader, shown
 from sluice.strict_json import parse
 
 READ_FAILURES: dict[str, pl.DataType] = FAILURES_SCHEMA | {"name": pl.String()}
@@ -41,33 +42,44 @@ class Read:
 
 def read_rows(values: Iterable[bytes | None], columns: Sequence[Column], options: Json) -> Read:
     """Read values one by one; `sluice.json_columns.read_columns` gives the same, faster."""
-    readers = [(column, reader(column.dtype, options)) for column in columns]
+    readers = [
+        (column, ".".join(column.path), reader(column.dtype, options), collected)
+        for column in columns
+        for collected in [list[Any]()]
+    ]
     taken = frozenset(column.path[0] for column in columns)
-    data: list[list[Any]] = [[] for _ in columns]
     failures: list[tuple[int, str, str | None, None, str, str | None]] = []
     unknown: Counter[str] = Counter()
     for row, value in enumerate(values):
-        members: dict[str, Any] = {}
-        if value is not None:
-            try:
-                members = _object(value)
-            except NotJsonError as error:
-                failures.append((row, "decode", None, None, str(error), None))
-        unknown.update(
-            ascii(name)[1:-1] if not name.isprintable() else name for name in members.keys() - taken
-        )
-        for (column, read), collected in zip(readers, data, strict=True):
+        try:
+            members = None if value is None else _object(value)
+        except NotJsonError as error:
+            failures.append((row, "decode", None, None, str(error), None))
+            members = None
+        if members is None:
+            for *_, collected in readers:
+                collected.append(None)
+            continue
+        if members.keys() - taken:
+            unknown.update(map(printable, members.keys() - taken))
+        for column, path, read, collected in readers:
             misfits: list[Misfit] = []
-            result = _member(members, column, read, misfits)
+            result = _member(members, column, path, read, misfits)
             collected.append(None if misfits else result)
-            failures += [(row, "schema", path, None, reason, column.name) for path, reason in misfits]
-    series = [
-        pl.Series(column.name, collected, dtype=physical(column.dtype)).cast(column.dtype)
-        for column, collected in zip(columns, data, strict=True)
-    ]
+            for place, reason in misfits:
+                failures.append((row, "schema", place, None, reason, column.name))
+    series = [_series(column, collected) for column, *_, collected in readers]
     return Read(
         pl.DataFrame(series), pl.DataFrame(failures, schema=READ_FAILURES, orient="row"), dict(unknown)
     )
+
+
+def _series(column: Column, values: list[Any]) -> pl.Series:
+    collected = physical(column.dtype)
+    if column.dtype.is_nested():  # Arrow builds these much faster
+        arrow = pa.array(values, pl.Series([], dtype=collected).to_arrow().type)
+        return pl.Series(column.name, pl.from_arrow(arrow)).cast(column.dtype)
+    return pl.Series(column.name, values, dtype=collected).cast(column.dtype)
 
 
 def _object(value: bytes) -> dict[str, Any]:
@@ -77,14 +89,14 @@ def _object(value: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _member(members: dict[str, Any], column: Column, read: Reader, misfits: list[Misfit]) -> Any:
+def _member(members: dict[str, Any], column: Column, path: str, read: Reader, misfits: list[Misfit]) -> Any:
     value: Any = members
     for depth, name in enumerate(column.path):
         if value is None:
             return None
         if not isinstance(value, dict):
-            path = ".".join(column.path[:depth])
-            misfits.append((path, f"found {shown(value)}; an object with the member {name!r} is expected"))
+            reason = f"found {shown(value)}; an object with the member {name!r} is expected"
+            misfits.append((".".join(column.path[:depth]), reason))
             return None
         value = value.get(name)
-    return read(value, ".".join(column.path), misfits)
+    return None if value is None else read(value, path, misfits)

@@ -89,7 +89,7 @@ def shown(value: Any) -> str:
         case Number():
             return f"the number {_short(value)}"
         case str():
-            return f"the text {_short(ascii(value) if not is_unicode(value) else repr(value))}"
+            return f"the text {_short(repr(value))}"
         case bool():
             return "true" if value else "false"
         case None:
@@ -97,7 +97,12 @@ def shown(value: Any) -> str:
         case list():
             return f"an array of {len(value)}"
         case _:
-            return f"an object with {_short(', '.join(ascii(name)[1:-1] for name in value)) or 'no members'}"
+            return f"an object with {_short(printable(', '.join(value))) or 'no members'}"
+
+
+def printable(text: str) -> str:
+    """A text that any table and any log can hold: lone surrogates are escaped."""
+    return text if is_unicode(text) else ascii(text)[1:-1]
 
 
 def _short(text: str) -> str:
@@ -113,7 +118,10 @@ def _list(element: Reader, size: int | None) -> Reader:
         if not isinstance(value, list) or (size is not None and len(value) != size):
             misfits.append((path, f"found {shown(value)}; the column accepts {accepted}"))
             return None
-        return [element(item, f"{path}[{place}]", misfits) for place, item in enumerate(value)]
+        return [
+            None if item is None else element(item, f"{path}[{place}]", misfits)
+            for place, item in enumerate(value)
+        ]
 
     return read
 
