@@ -191,7 +191,56 @@ class BronzeMissingError(PermanentError):
         )
 
 
+class TableMissingError(PermanentError):
+    """A model of gold reads a table that is not in the lake."""
+
+    def __init__(self, table: str, uri: str) -> None:
+        super().__init__(f"table {table!r} is not in the lake (looked at {uri}); materialize {table} first")
+
+
+class StagedDatesError(PermanentError):
+    """A model of gold gave rows of dates that its run does not replace."""
+
+    def __init__(self, table: str, column: str, found: Sequence[str], window: Sequence[object]) -> None:
+        super().__init__(
+            f"table {table!r}: the run replaces {column} from {window[0]} to {window[1]}, but the model also gave "
+            f"{', '.join(found)}; filter every source of the model by in_window(...)"
+        )
+
+
+class DbtParseError(PermanentError):
+    """The dbt project does not parse, so gold has no manifest."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"dbt_project/ does not parse: {detail}; correct it, and try `dbt parse` there")
+
+
 def _some(names: Sequence[str]) -> str:
     """List names, shortened where they are many."""
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"  # noqa: PLR2004  # enough to find them
+
+
+class RuleError(PermanentError):
+    """A rule of a model fails by itself, so it says nothing about the rows."""
+
+    def __init__(self, rule: str, column: str, detail: str) -> None:
+        super().__init__(
+            f"rule {rule!r} of column {column!r} could not be computed ({detail}); correct it in the model"
+        )
+
+
+class FormatError(PermanentError):
+    """A stream's values are in a format that this decoder does not read."""
+
+    def __init__(self, stream: str, found: str, allowed: str) -> None:
+        super().__init__(
+            f"stream {stream!r} has value={found}; this decoder reads {allowed}: correct `value`"
+        )
+
+
+class NotAChangeError(PermanentError):
+    """A value is JSON, but no Debezium change event; it becomes a failure of stage `decode`."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"{found}; a change event of Debezium is expected")

@@ -87,9 +87,9 @@ def shown(value: Any) -> str:
     """Quote a value in a reason, shortened."""
     match value:
         case Number():
-            return f"the number {_short(value)}"
+            return f"the number {shortened(value)}"
         case str():
-            return f"the text {_short(repr(value))}"
+            return f"the text {shortened(repr(value))}"
         case bool():
             return "true" if value else "false"
         case None:
@@ -97,7 +97,7 @@ def shown(value: Any) -> str:
         case list():
             return f"an array of {len(value)}"
         case _:
-            return f"an object with {_short(printable(', '.join(value))) or 'no members'}"
+            return f"an object with {shortened(printable(', '.join(value))) or 'no members'}"
 
 
 def printable(text: str) -> str:
@@ -105,8 +105,9 @@ def printable(text: str) -> str:
     return text if is_unicode(text) else ascii(text)[1:-1]
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+def shortened(text: str, size: int = SHOWN) -> str:
+    """Cut a text for a person to read."""
+    return text if len(text) <= size else f"{text[: size - 1]}…"
 
 
 def _list(element: Reader, size: int | None) -> Reader:
@@ -158,7 +159,7 @@ def _scalar(dtype: pl.DataType, options: Json) -> tuple[Scalar, str]:
             return _plain(_base64), "base64 text"
         case pl.Enum():
             members = frozenset(dtype.categories)
-            return _plain(lambda v: v if v in members else None), f"one of {_short(', '.join(members))}"
+            return _plain(lambda v: v if v in members else None), f"one of {shortened(', '.join(members))}"
     if dtype.is_temporal():
         return _temporal(dtype, options)
     return _number(dtype)
