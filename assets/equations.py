@@ -17,16 +17,29 @@ from assets import aftermath, bounds
 from assets.ingest import position
 from resources.lake import Lake
 from sluice import accounts, tables
+from sluice.accounts import Layer
 from sluice.contract import Stream
+from sluice.tables import ACKNOWLEDGED_TABLE
 
 _AT = ["tile", "epoch", "partition", "offset"]
 _TILE = ["tile", "epoch", "partition"]
 
 
-def unbalanced(lake: Lake, stream: Stream) -> pl.DataFrame:
-    """Give the accounts, of bronze and of silver, that break the first equation."""
-    both = [aftermath.ledger(lake, stream, layer) for layer in ("bronze", "silver")]
-    return accounts.unbalanced(pl.concat(both))
+def unbalanced(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
+    """Give the accounts of a layer that break the first equation."""
+    return accounts.unbalanced(aftermath.ledger(lake, stream, layer))
+
+
+def holes(lake: Lake, stream: Stream) -> pl.DataFrame:
+    """Give the accounts that tell of records gone before they were read, but for those acknowledged.
+
+    Returns:
+        `tile, epoch, partition, first_offset, next_offset, holes`.
+    """
+    told = accounts.current(aftermath.ledger(lake, stream, "bronze")).filter(pl.col("holes") > 0)
+    known = lake.read(ACKNOWLEDGED_TABLE).filter(pl.col("stream") == stream.name).collect()
+    lost = told.join(known, on=[*_TILE, "first_offset"], how="anti")
+    return lost.select(*_TILE, "first_offset", "next_offset", "holes").sort(_TILE)
 
 
 def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = None) -> pl.DataFrame:
@@ -46,10 +59,10 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         orient="row",
     )
     mine = pl.col("epoch") == stream.epoch
+    if tiles is not None:
+        mine &= pl.col("tile").is_in(list(tiles))
     rows = lake.read(tables.bronze(stream)).filter(mine)
     told = accounts.current(aftermath.ledger(lake, stream, "bronze")).filter(mine)
-    if tiles is not None:
-        rows, told = (frame.filter(pl.col("tile").is_in(list(tiles))) for frame in (rows, told))
     inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
     counted = (
         rows.select(_AT)
@@ -136,3 +149,23 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
 def _rest(told: pl.DataFrame) -> pl.DataFrame:
     """Count the records that leave no row, by tile."""
     return told.group_by("tile").agg(rest=(pl.col("tombstones") + pl.col("ignored")).sum())
+
+
+def over_quarantined(lake: Lake, stream: Stream) -> pl.DataFrame:
+    """Give the tiles with a greater share in open quarantine than the contract allows.
+
+    Returns:
+        `tile, records, quarantined, share`.
+    """
+    refused = lake.read(tables.quarantine(stream)).filter(pl.col("resolved_at").is_null())
+    read = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(pl.col("kind") == "batch")
+    return (
+        refused.group_by("tile")
+        .agg(quarantined=pl.len().cast(pl.Int64))
+        .collect()
+        .join(read.group_by("tile").agg(records=pl.col("read").sum()), on="tile")
+        .with_columns(share=pl.col("quarantined") / pl.col("records"))
+        .filter(pl.col("share") > stream.max_quarantined)
+        .select("tile", "records", "quarantined", "share")
+        .sort("tile")
+    )

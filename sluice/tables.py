@@ -77,6 +77,16 @@ LEDGER: dict[str, pl.DataType] = {
     "committed_at": UTC_TIME,
     "table_version": pl.Int64(),
 }
+ACKNOWLEDGED: dict[str, pl.DataType] = {
+    "stream": pl.String(),
+    "tile": pl.String(),
+    "epoch": pl.Int32(),
+    "partition": pl.Int32(),
+    "first_offset": pl.Int64(),
+    "holes": pl.Int64(),
+    "reason": pl.String(),
+    "acknowledged_at": UTC_TIME,
+}
 QUARANTINE: dict[str, pl.DataType] = {
     "topic": pl.String(),
     "epoch": pl.Int32(),
@@ -197,3 +207,6 @@ def valid_from_dtype(stream: Changes) -> pl.DataType:
 
 LEDGER_TABLE = Table("system/ledger", LEDGER, ("stream",), "What became of every record read.")
 TILES_TABLE = Table("system/tiles", TILES, ("stream",), "The offsets that each tile owns; written once.")
+ACKNOWLEDGED_TABLE = Table(
+    "system/acknowledged", ACKNOWLEDGED, ("stream",), "Losses that someone acknowledged, with the reason."
+)

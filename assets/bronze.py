@@ -1,0 +1,105 @@
+"""Bronze: one asset a stream, its records as they came, by tile; and the checks that none is missing."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from resources.kafka import KafkaResource
+
+from assets import equations, reingest
+from assets.checked import Finding, checks_of
+from assets.ingest import Limits, ingest
+from assets.shell import (
+    RETRIES,
+    Materialize,
+    column_schema,
+    described,
+    failing_clearly,
+    partitions_of,
+    table_metadata,
+    tile_rows,
+)
+from resources.lake import Lake
+from resources.settings import settings
+from resources.storage import LakeResource
+from sluice import tables
+from sluice.contract import Stream
+
+
+def limits() -> Limits:
+    """Give the bounds of a batch, as set."""
+    return Limits(settings().batch_rows, settings().batch_bytes)
+
+
+def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
+    """Make the asset `bronze/<stream>`."""
+    table = tables.bronze(stream)
+
+    @dg.asset(
+        key=table.name.split("/"),
+        description=described(stream, f"Records of topic `{stream.topic}` as they came, by tile."),
+        partitions_def=partitions_of(stream),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="bronze",
+        kinds={"kafka", "deltalake"},
+        owners=list(stream.owners),
+        tags=dict(stream.tags),
+        metadata={"dagster/column_schema": column_schema(table), "topic": stream.topic},
+        deps=[dg.AssetKey(["kafka", stream.topic])],
+        pool=table.name.replace("/", "_"),
+        retry_policy=RETRIES,
+    )
+    def bronze(
+        context: dg.AssetExecutionContext, config: Materialize, lake: LakeResource, kafka: KafkaResource
+    ) -> dg.MaterializeResult[None]:
+        wanted = list(context.partition_keys)
+        with failing_clearly():
+            done = ingest(
+                lake.lake, kafka, stream, wanted, run_id=context.run_id, limits=limits(), say=context.log.info
+            )
+            replaced = reingest.mend(
+                lake.lake, kafka, stream, wanted, run_id=context.run_id, every=config.replace
+            )
+        handle = lake.lake.ensure(table)
+        by_tile = tile_rows(handle, "tile")
+        for tile in wanted:
+            mine = [s for s in done.slices if s.tile == tile]
+            context.add_asset_metadata(
+                {
+                    "dagster/partition_row_count": by_tile.get(tile, 0),
+                    "new_records": sum(s.offsets for s in mine),
+                    "offsets": {str(s.partition): f"{s.first_offset}..{s.next_offset}" for s in mine},
+                },
+                asset_key=context.asset_key,
+                partition_key=tile,
+            )
+        said = [*done.notes, *replaced] or ([] if done.rows else ["unchanged"])
+        summary = {"records": done.rows, "holes": done.holes, "said": "; ".join(said) or "appended"}
+        return dg.MaterializeResult(metadata=table_metadata(lake.lake, table, handle) | summary)
+
+    return bronze
+
+
+def topic_asset(stream: Stream) -> dg.AssetSpec:
+    """Show the topic that bronze reads."""
+    return dg.AssetSpec(
+        ["kafka", stream.topic],
+        description=f"The Kafka topic `{stream.topic}`.",
+        group_name="kafka",
+        kinds={"kafka"},
+    )
+
+
+def bronze_checks(stream: Stream) -> dg.AssetChecksDefinition:
+    """Make the checks of `bronze/<stream>`: the first two equations, and no loss."""
+
+    def find(lake: Lake, tiles: list[str] | None) -> Iterator[Finding]:
+        broken = equations.unbalanced(lake, stream, "bronze")
+        yield Finding("accounts_balance", broken, "Every account adds up (equation 1).")
+        broken = equations.bronze_unequal(lake, stream, tiles)
+        yield Finding("offsets_accounted_for", broken, "Records, gaps and holes fill the range (equation 2).")
+        yield Finding("nothing_lost", equations.holes(lake, stream), "No record was gone before it was read.")
+        broken = equations.bronze_unequal(lake, stream)
+        yield Finding("no_tile_left_failed", broken, "Equation 2 holds for every tile, also older ones.")
+
+    blocking = ("accounts_balance", "offsets_accounted_for", "nothing_lost")
+    return checks_of(["bronze", stream.name], find, blocking=blocking, standing=("no_tile_left_failed",))

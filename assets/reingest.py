@@ -1,0 +1,140 @@
+"""Mending bronze: a complete tile whose rows and bounds disagree is replaced, as a whole, in one commit.
+
+From Kafka if every offset that bronze holds comes back, else from bronze itself (each record once, strangers
+out), and it says which. Good data is never replaced by less. Also acknowledges losses, which nothing mends.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import polars as pl
+from resources.kafka import KafkaResource
+
+from assets import aftermath, bounds, equations
+from assets.bounds import Bounds
+from assets.ingest import position
+from assets.side_tables import tile_predicate
+from resources.lake import Lake
+from sluice import accounts, tables
+from sluice.accounts import ACCOUNTS, Account, Slice
+from sluice.contract import Stream
+from sluice.tables import ACKNOWLEDGED, ACKNOWLEDGED_TABLE, UTC_TIME
+
+_BATCH = {"max_rows": 2**62, "max_bytes": 2**62}  # a tile is replaced in one commit
+
+
+def mend(
+    lake: Lake, kafka: KafkaResource, stream: Stream, wanted: Sequence[str], *, run_id: str, every: bool
+) -> list[str]:
+    """Verify the tiles wanted, and replace those that do not add up (or all, with `every`).
+
+    Returns:
+        one sentence for each tile replaced.
+    """
+    broken = set(equations.bronze_unequal(lake, stream, wanted)["tile"])
+    chosen = sorted(set(wanted) if every else broken)
+    notes = []
+    for tile in chosen:
+        owned = [b for b in bounds.known(lake, stream, [tile]) if b.next_offset is not None]
+        if owned:
+            notes.append(_replace(lake, kafka, stream, tile, owned, run_id))
+    if notes:
+        aftermath.finish(lake, stream, "bronze")
+    return notes
+
+
+def _replace(
+    lake: Lake, kafka: KafkaResource, stream: Stream, tile: str, owned: Sequence[Bounds], run_id: str
+) -> str:
+    def step() -> str:
+        handle = lake.ensure(tables.bronze(stream))
+        held = (
+            lake.scan(handle).filter((pl.col("tile") == tile) & (pl.col("epoch") == stream.epoch)).collect()
+        )
+        pieces = [
+            Slice(tile, b.epoch, b.partition, b.first_offset, position(handle, stream, b)) for b in owned
+        ]
+        inside = pl.any_horizontal(
+            (pl.col("partition") == p.partition)
+            & pl.col("offset").is_between(p.first_offset, p.next_offset, closed="left")
+            for p in pieces
+        )
+        own = held.filter(inside).unique(["partition", "offset"])
+        fresh, lost = _from_kafka(kafka, stream, tile, pieces)
+        whole = own.join(fresh, on=["partition", "offset"], how="anti").height == 0
+        rows, source = (fresh, "Kafka") if whole else (own, "bronze itself: Kafka no longer has all of it")
+        number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
+        told = [
+            _account(stream, p, rows, lost.get(p.partition, 0) if whole else 0, number, run_id)
+            for p in pieces
+        ]
+        kept = held.filter(pl.col("epoch") != stream.epoch)
+        lake.commit(
+            handle,
+            pl.concat([kept, rows.select(tables.BRONZE)]),
+            mode="overwrite",
+            predicate=tile_predicate([tile]),
+            progress={_generation(stream, tile): number},
+            metadata={ACCOUNTS: accounts.dumps(told)},
+        )
+        return f"replaced {tile} from {source}"
+
+    return lake.retrying(f"bronze/{stream.name}", step)
+
+
+def _generation(stream: Stream, tile: str) -> str:
+    return f"generation/{stream.name}/{tile}"
+
+
+def _from_kafka(
+    kafka: KafkaResource, stream: Stream, tile: str, pieces: Sequence[Slice]
+) -> tuple[pl.DataFrame, dict[int, int]]:
+    ranges = {p.partition: (p.first_offset, p.next_offset) for p in pieces if p.offsets}
+    frames = [pl.DataFrame(schema=tables.BRONZE)]
+    lost: dict[int, int] = {}
+    for batch in kafka.read(stream.topic, ranges, **_BATCH) if ranges else ():
+        stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
+        placed = batch.records.with_columns(
+            epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(tile), ingested_at=stamp
+        )
+        frames.append(placed.select(tables.BRONZE))
+        for partition, (first, stop) in batch.holes.items():
+            lost[partition] = lost.get(partition, 0) + stop - first
+    return pl.concat(frames), lost
+
+
+def _account(
+    stream: Stream, piece: Slice, rows: pl.DataFrame, holes: int, generation: int, run_id: str
+) -> Account:
+    read = rows.filter(pl.col("partition") == piece.partition).height
+    return Account(
+        stream=stream.name,
+        layer="bronze",
+        kind="batch",
+        tile=piece.tile,
+        generation=generation,
+        code_version="",
+        run_id=run_id,
+        batch_id=accounts.batch_id("bronze", stream.name, generation, [piece]),
+        epoch=piece.epoch,
+        partition=piece.partition,
+        first_offset=piece.first_offset,
+        next_offset=piece.next_offset,
+        read=read,
+        accepted=read,
+        gaps=piece.offsets - read - holes,
+        holes=holes,
+    )
+
+
+def acknowledge(lake: Lake, stream: Stream, reason: str) -> int:
+    """Record that someone knows of a stream's losses; returns how many accounts that concerns."""
+    lost = equations.holes(lake, stream)
+    rows = lost.with_columns(
+        stream=pl.lit(stream.name),
+        reason=pl.lit(reason),
+        acknowledged_at=pl.lit(datetime.now(UTC)).cast(UTC_TIME),
+    ).select(ACKNOWLEDGED)
+    if rows.height:
+        lake.retrying(ACKNOWLEDGED_TABLE.name, lambda: lake.commit(lake.ensure(ACKNOWLEDGED_TABLE), rows))
+    return rows.height

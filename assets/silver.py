@@ -1,0 +1,148 @@
+"""Silver: typed, valid, deduplicated rows of a stream, beside them its quarantine and its losers.
+
+The three tables are decided together, tile by tile; each is an asset. The checks count from the tables.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets import aftermath, equations
+from assets.bronze import limits
+from assets.checked import Finding, checks_of
+from assets.refine import Refined, refine
+from assets.shell import (
+    RETRIES,
+    Materialize,
+    column_lineage,
+    column_schema,
+    described,
+    failing_clearly,
+    partitions_of,
+    table_metadata,
+)
+from resources.lake import Lake
+from resources.storage import LakeResource
+from sluice import accounts, tables
+from sluice.contract import Stream
+from sluice.tables import Table
+
+_COUNTS = ("read", "accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored", "late")
+_ORIGIN = {  # of our own columns, in bronze
+    "_topic": "topic",
+    "_epoch": "epoch",
+    "_partition": "partition",
+    "_offset": "offset",
+    "_tile": "tile",
+    "_ingested_at": "ingested_at",
+    "_timestamp": "timestamp",
+}
+
+
+def silver_assets(stream: Stream) -> dg.AssetsDefinition:
+    """Make the assets `silver/<stream>`, `quarantine/<stream>` and `losers/<stream>`."""
+    silver, refused, lost = tables.silver(stream), tables.quarantine(stream), tables.losers(stream)
+    bronze = tables.bronze(stream).name
+    lineage = {name: [_ORIGIN.get(name, "value")] for name in silver.columns}
+    told = {
+        silver: "Typed, valid, deduplicated rows.",
+        refused: "Records that silver refused, with their bytes and the reason.",
+        lost: "Duplicates and conflicts, each with the row that stands for it.",
+    }
+
+    def spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
+        origins = lineage if table is silver else {n: [n] for n in table.columns if n in tables.BRONZE}
+        return dg.AssetSpec(
+            table.name.split("/"),
+            deps=[bronze.split("/")],
+            description=described(stream, told[table]),
+            group_name=table.name.split("/")[0],
+            kinds=kinds,
+            owners=list(stream.owners),
+            tags=dict(stream.tags),
+            code_version=stream.code_version,
+            partitions_def=partitions_of(stream),
+            skippable=True,
+            metadata={
+                "dagster/column_schema": column_schema(table, stream.columns if table is not refused else ()),
+                "dagster/column_lineage": column_lineage(bronze, origins),
+            },
+        )
+
+    @dg.multi_asset(
+        name=f"silver_{stream.name}",
+        specs=[spec(table, {"polars", "deltalake"}) for table in (silver, refused, lost)],
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"silver_{stream.name}",
+        retry_policy=RETRIES,
+    )
+    def assets(
+        context: dg.AssetExecutionContext, config: Materialize, lake: LakeResource
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        wanted = list(context.partition_keys)
+        with failing_clearly():
+            done = refine(
+                lake.lake,
+                stream,
+                wanted,
+                run_id=context.run_id,
+                limits=limits(),
+                replace=config.replace,
+                say=context.log.info,
+            )
+        if done.unknown:
+            context.log.warning("members that no column takes: %s", dict(done.unknown))
+        for table in (silver, refused, lost):
+            key = dg.AssetKey(table.name.split("/"))
+            if key not in context.selected_asset_keys:
+                continue
+            if table is silver:
+                for tile, counts in _by_tile(lake.lake, stream, wanted).items():
+                    context.add_asset_metadata(counts, asset_key=key, partition_key=tile)
+            summary = _summary(done) if table is silver else {}
+            yield dg.MaterializeResult(asset_key=key, metadata=table_metadata(lake.lake, table) | summary)
+
+    return assets
+
+
+def _summary(done: Refined) -> dict[str, Any]:
+    said = done.notes or ([] if done.accounts else ["unchanged"])
+    counts = {name: sum(getattr(a, name) for a in done.accounts) for name in _COUNTS}
+    return counts | {
+        "touched_dates": [day.isoformat() for day in sorted(done.touched)],
+        "unknown_members": dict(done.unknown),
+        "said": "; ".join(said) or "decided what was new",
+    }
+
+
+def _by_tile(lake: Lake, stream: Stream, wanted: list[str]) -> dict[str, dict[str, Any]]:
+    """Tell what became of the records of each tile, as its accounts say."""
+    told = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(pl.col("tile").is_in(wanted))
+    counted = told.group_by("tile").agg(pl.col(_COUNTS).sum())
+    return {
+        row.pop("tile"): row | {"dagster/partition_row_count": row["accepted"]}
+        for row in counted.iter_rows(named=True)
+    }
+
+
+def silver_checks(stream: Stream) -> dg.AssetChecksDefinition:
+    """Make the checks of `silver/<stream>`: the equations, and the share that was refused."""
+
+    def find(lake: Lake, tiles: list[str] | None) -> Iterator[Finding]:
+        broken = equations.unbalanced(lake, stream, "silver")
+        yield Finding("accounts_balance", broken, "Every account adds up (equation 1).")
+        broken = equations.silver_unequal(lake, stream, tiles)
+        yield Finding("records_accounted_for", broken, "Each record is in one place (equation 3).")
+        over = equations.over_quarantined(lake, stream)
+        mine = over if tiles is None else over.filter(pl.col("tile").is_in(tiles))
+        share = f"At most {stream.max_quarantined:.2%} of a tile's records are in quarantine."
+        yield Finding("quarantine_within_limit", mine, share)
+        broken = equations.silver_unequal(lake, stream)
+        left = pl.concat([broken.select("tile"), over.select("tile")]).unique().sort("tile")
+        yield Finding("no_tile_left_failed", left, "Equation 3 and the share hold for every tile.")
+
+    blocking = ("accounts_balance", "records_accounted_for", "quarantine_within_limit")
+    return checks_of(["silver", stream.name], find, blocking=blocking, standing=("no_tile_left_failed",))
