@@ -161,16 +161,6 @@ class ColumnTypeError(PermanentError):
         super().__init__(f"no JSON value can become {dtype}; give the column a type that contract.md lists")
 
 
-class LoserRefusedError(PermanentError):
-    """A duplicate should take the place of a row that was given up, but breaks today's contract."""
-
-    def __init__(self, stream: str, tiles: Sequence[str]) -> None:
-        super().__init__(
-            f"stream {stream!r}: records of the tiles {', '.join(tiles)} should stand in silver now, but "
-            "break the contract as it is today; materialize those tiles of silver first"
-        )
-
-
 class PositionError(PermanentError):
     """A column of `sequence` has a type without an order."""
 
@@ -203,8 +193,8 @@ class StagedDatesError(PermanentError):
 
     def __init__(self, table: str, column: str, found: Sequence[str], window: Sequence[object]) -> None:
         super().__init__(
-            f"table {table!r}: the run replaces {column} from {window[0]} to {window[1]}, but the model also gave "
-            f"{', '.join(found)}; filter every source of the model by in_window(...)"
+            f"table {table!r}: the run replaces {column} from {window[0]} to {window[1]}, but the model also "
+            f"gave {', '.join(found)}; filter every source of the model by in_window(...)"
         )
 
 
