@@ -1,0 +1,188 @@
+"""Changes of Debezium as typed rows: each value read by its schema, or by its column's type.
+
+A change tells its row's members (a delete those before), the Kafka key tells key columns that it leaves out.
+Of a delete only what names and orders it must fit. Records that tell no row are tombstones (the echo of a
+delete) or ignored.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from sluice.columns import Column
+from sluice.contract import Changes
+from sluice.debezium import OLD_KEY, Change, Envelopes, Fields
+from sluice.debezium_values import is_unavailable, value_reader
+from sluice.errors import NotAChangeError, NotJsonError
+from sluice.json_rows import READ_FAILURES, Read
+from sluice.json_values import Misfit, Reader, physical, shown
+from sluice.json_where import where_columns
+from sluice.positions import of_source
+from sluice.strict_json import Number
+from sluice.told import UTC_TIME, Told
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_debezium(stream: Changes, records: pl.DataFrame) -> Told:
+    """Read a batch of change events; see `sluice.decode_changes.decode_changes`."""
+    batch = _Batch([*stream.columns, *where_columns(stream.where, stream.columns)], stream.keys)
+    for row, (value, key, headers) in enumerate(records.select("value", "key", "headers").iter_rows()):
+        batch.add(row, value, key, headers)
+    return batch.told(records["timestamp"])
+
+
+class _Batch:
+    """Collects what records tell, one after the other."""
+
+    def __init__(self, columns: Sequence[Column], keys: Sequence[str]) -> None:
+        self._columns = columns
+        self._keys = [column for column in columns if column.name in keys]
+        self._taken = frozenset(column.path[0] for column in columns)
+        self._envelopes = Envelopes()
+        self._readers: dict[tuple[str, int], tuple[Any, Reader]] = {}
+        self._data: list[list[Any]] = [[] for _ in columns]
+        self._failures: list[tuple[int, str, str | None, None, str, str | None]] = []
+        self._unknown: Counter[str] = Counter()
+        self._rows: list[
+            tuple[int, str | None, str | None, datetime | None, str | None, list[str] | None]
+        ] = []
+        self._tombstones: list[int] = []
+        self._ignored: list[int] = []
+
+    def add(self, row: int, value: bytes | None, key: bytes | None, headers: Any) -> None:
+        """Read one record."""
+        if value is None:
+            self._tombstones.append(row)
+            return
+        try:
+            change = self._envelopes.change(value)
+        except (NotJsonError, NotAChangeError) as error:
+            self._failures.append((len(self._rows), "decode", None, None, str(error), None))
+            self._rows.append((row, None, None, None, None, None))
+            for collected in self._data:
+                collected.append(None)
+            return
+        if change is None:
+            self._ignored.append(row)
+            return
+        unavailable = self._read(change, key)
+        position = of_source(change.source, change.op)
+        previous = self._previous(headers)
+        self._rows.append((row, change.op, position, _since(change.source), previous, unavailable or None))
+
+    def _read(self, change: Change, key: bytes | None) -> list[str]:
+        """Read the columns of one change; returns the names of the unavailable ones."""
+        place = len(self._rows)
+        told, told_fields = self._told_key(change, key)
+        unavailable = []
+        self._unknown.update(change.image.keys() - self._taken)
+        for column, collected in zip(self._columns, self._data, strict=True):
+            name = column.path[0]
+            members, fields = change.image, change.fields
+            if column in self._keys and members.get(name) is None:
+                members, fields = told, told_fields
+            elif name not in members and name in change.payload:  # `where` may ask for "source.table"
+                members, fields = change.payload, {}
+            misfits: list[Misfit] = []
+            value, schema = _member(members, fields.get(name), column.path, misfits)
+            if is_unavailable(value, column.dtype):
+                unavailable.append(column.name)
+                value = None
+            read = self._reader(column, schema)(value, ".".join(column.path), misfits)
+            collected.append(None if misfits else read)
+            self._failures += [(place, "schema", path, None, reason, column.name) for path, reason in misfits]
+        return unavailable
+
+    def _told_key(self, change: Change, key: bytes | None) -> tuple[dict[str, Any], Fields]:
+        """Read the Kafka key, where the change does not name its row."""
+        if change.op == "t" or all(change.image.get(c.path[0]) is not None for c in self._keys):
+            return {}, {}
+        try:
+            return self._envelopes.key(key)
+        except NotJsonError:  # then the key column is missing, and its record goes to quarantine for that
+            return {}, {}
+
+    def _reader(self, column: Column, schema: Mapping[str, Any] | None) -> Reader:
+        known = self._readers.get((column.name, id(schema)))
+        if known is None:  # the schema is kept beside, so that its id stays its own
+            known = schema, value_reader(column.dtype, schema)
+            if len(self._readers) < 10_000:  # noqa: PLR2004  # bounds memory where each record has a schema
+                self._readers[column.name, id(schema)] = known
+        return known[1]
+
+    def _previous(self, headers: Any) -> str | None:
+        """Give the old key of a change of key: its key columns as JSON."""
+        for header in headers or ():
+            if header["key"] == OLD_KEY:
+                try:
+                    members, _ = self._envelopes.key(header["value"])
+                except NotJsonError:
+                    return None
+                return json.dumps({c.name: _plain(members.get(c.path[0])) for c in self._keys})
+        return None
+
+    def told(self, timestamps: pl.Series) -> Told:
+        """Give all that was collected."""
+        frame = pl.DataFrame(
+            [
+                pl.Series(column.name, collected, dtype=physical(column.dtype)).cast(column.dtype)
+                for column, collected in zip(self._columns, self._data, strict=True)
+            ]
+        )
+        failures = pl.DataFrame(self._failures, schema=READ_FAILURES, orient="row")
+        row, op, position, since, previous, unavailable = (
+            zip(*self._rows, strict=True) if self._rows else [()] * 6
+        )
+        places = pl.Series("_row", row, pl.UInt32)
+        committed = pl.Series(since, dtype=UTC_TIME)
+        return Told(
+            places=places,
+            read=Read(frame, failures, dict(self._unknown)),
+            op=pl.Series(op, dtype=pl.String),
+            position=pl.Series(position, dtype=pl.String),
+            since=committed.zip_with(committed.is_not_null(), timestamps.gather(places).cast(UTC_TIME)),
+            previous_key=pl.Series(previous, dtype=pl.String),
+            unavailable=pl.Series(unavailable, dtype=pl.List(pl.String)),
+            tombstones=pl.Series("_row", self._tombstones, pl.UInt32),
+            ignored=pl.Series("_row", self._ignored, pl.UInt32),
+        )
+
+
+def _member(
+    members: Mapping[str, Any], schema: Any, path: tuple[str, ...], misfits: list[Misfit]
+) -> tuple[Any, Any]:
+    """Walk down to a member, and beside it down the schema."""
+    value = members.get(path[0])
+    for depth, name in enumerate(path[1:], 1):
+        if value is None:
+            return None, None
+        if not isinstance(value, dict):
+            where = ".".join(path[:depth])
+            misfits.append((where, f"found {shown(value)}; an object with the member {name!r} is expected"))
+            return None, None
+        value = value.get(name)
+        inner = schema.get("fields") or () if schema else ()
+        schema = next((field for field in inner if field.get("field") == name), None)
+    return value, schema
+
+
+def _since(source: Mapping[str, Any]) -> datetime | None:
+    """Give the source's commit time."""
+    for name, unit in (("ts_us", 1), ("ts_ms", 1000)):
+        text = str(source.get(name))
+        if text.removeprefix("-").isdecimal():
+            try:
+                return _EPOCH + timedelta(microseconds=int(text) * unit)
+            except OverflowError:
+                return None
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Write a key's value as JSON would: numbers without a fraction as numbers."""
+    return int(value) if isinstance(value, Number) and value.lstrip("-").isdecimal() else value
