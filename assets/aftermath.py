@@ -34,9 +34,12 @@ def announce(at: pl.DataFrame) -> str:
     return json.dumps(at.select(list(_AT)).rows(), separators=(",", ":"))
 
 
-def finish(lake: Lake, stream: Stream, layer: Layer) -> None:
-    """Do what the commits of a table announced since the last time, and fold their accounts."""
-    handle = lake.open(f"{layer}/{stream.name}")
+def finish(lake: Lake, stream: Stream, layer: Layer, upto: DeltaTable | None = None) -> None:
+    """Do what the commits of a table announced since the last time, and fold their accounts.
+
+    Done for all commits that the handle `upto` knows (None: all there are), before anything is decided on it.
+    """
+    handle = upto or lake.open(f"{layer}/{stream.name}")
     if handle is None:
         return
     commits = unfolded(lake, stream, layer, handle)
@@ -105,7 +108,7 @@ def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     rows = lake.read(LEDGER_TABLE).filter(mine).collect()
     handle = lake.open(f"{layer}/{stream.name}")
     waiting = [] if handle is None else unfolded(lake, stream, layer, handle)
-    return pl.concat([rows.select(LEDGER), accounts.folded(waiting)])
+    return pl.concat([rows.select(list(LEDGER)), accounts.folded(waiting)])
 
 
 def rebuilt(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:

@@ -182,7 +182,7 @@ def _commit(
         stamped = pl.concat(frames).with_columns(ingested_at=pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME))
         version = lake.commit(
             handle,
-            stamped.select(tables.BRONZE),
+            stamped.select(list(tables.BRONZE)),
             progress=progress,
             metadata={ACCOUNTS: accounts.dumps(told)},
         )

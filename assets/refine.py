@@ -71,7 +71,6 @@ def refine(
         BronzeMissingError: a tile was never ingested.
         LakeError, RaceLostError: the lake failed; all commits so far stand.
     """
-    aftermath.finish(lake, stream, "silver")
     owned = bounds.known(lake, stream, wanted)
     if missing := sorted(set(wanted) - {b.tile for b in owned}):
         raise BronzeMissingError(stream.name, missing)
@@ -88,7 +87,6 @@ def refine(
                 say(f"silver/{stream.name}: {read} records decided so far")
         except StaleWriterError:  # another run decided the same tiles: go on from where it is
             say(f"silver/{stream.name}: another run was faster; reading its progress")
-    aftermath.finish(lake, stream, "silver")
     done.version = lake.ensure(tables.silver(stream)).version()
     return done
 
@@ -107,6 +105,7 @@ def _plan(lake: Lake, stream: Stream, owned: Sequence[Bounds], rows: int, *, rep
     """List what is to be decided: tiles to be decided anew, and what was not decided yet."""
     bronze = lake.open(tables.bronze(stream).name)
     silver = lake.ensure(tables.silver(stream))
+    aftermath.finish(lake, stream, "silver", silver)
     told = accounts.current(aftermath.ledger(lake, stream, "silver"))
     other_rules = set(told.filter(pl.col("code_version") != stream.code_version)["tile"])
     decided = sorted({b.tile for b in owned if position(silver, stream, b) > b.first_offset})
@@ -165,6 +164,7 @@ def _do(lake: Lake, stream: Stream, work: Work, run_id: str, done: Refined) -> N
 
     def step() -> None:
         handle = lake.ensure(tables.silver(stream))
+        aftermath.finish(lake, stream, "silver", handle)
         progress = _progress(stream, handle, work)
         batch = Batch(
             rows=judged.rows,
@@ -184,6 +184,7 @@ def _do(lake: Lake, stream: Stream, work: Work, run_id: str, done: Refined) -> N
             done.notes.append(f"decided anew as generation {work.generation}: {tiles}")
 
     lake.retrying(f"silver/{stream.name}", step)
+    aftermath.finish(lake, stream, "silver")
 
 
 def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
@@ -208,7 +209,7 @@ def read_bronze(lake: Lake, stream: Stream, slices: Sequence[Slice]) -> pl.DataF
     """Read the records of some slices, in the order of the log."""
     tiles = sorted({s.tile for s in slices})
     rows = lake.read(tables.bronze(stream)).filter(pl.col("tile").is_in(tiles) & side_tables.within(slices))
-    return rows.sort("epoch", "partition", "offset").collect().select(tables.BRONZE)
+    return rows.sort("epoch", "partition", "offset").collect().select(list(tables.BRONZE))
 
 
 def contents(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
@@ -222,7 +223,7 @@ def bronze_at(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
     wanted = at.select(pl.col(c).alias(c[1:]) for c in AT).lazy()
     tiles = at["_tile"].unique().to_list()
     rows = lake.read(tables.bronze(stream)).filter(pl.col("tile").is_in(tiles))
-    return rows.join(wanted, on=list(tables.COORDINATES), how="semi").collect().select(tables.BRONZE)
+    return rows.join(wanted, on=list(tables.COORDINATES), how="semi").collect().select(list(tables.BRONZE))
 
 
 __all__ = ["Judged", "Refined", "contents", "generation", "read_bronze", "refine"]

@@ -71,7 +71,7 @@ def _replace(
         kept = held.filter(pl.col("epoch") != stream.epoch)
         lake.commit(
             handle,
-            pl.concat([kept, rows.select(tables.BRONZE)]),
+            pl.concat([kept, rows.select(list(tables.BRONZE))]),
             mode="overwrite",
             predicate=tile_predicate([tile]),
             progress={_generation(stream, tile): number},
@@ -97,7 +97,7 @@ def _from_kafka(
         placed = batch.records.with_columns(
             epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(tile), ingested_at=stamp
         )
-        frames.append(placed.select(tables.BRONZE))
+        frames.append(placed.select(list(tables.BRONZE)))
         for partition, (first, stop) in batch.holes.items():
             lost[partition] = lost.get(partition, 0) + stop - first
     return pl.concat(frames), lost
@@ -134,7 +134,7 @@ def acknowledge(lake: Lake, stream: Stream, reason: str) -> int:
         stream=pl.lit(stream.name),
         reason=pl.lit(reason),
         acknowledged_at=pl.lit(datetime.now(UTC)).cast(UTC_TIME),
-    ).select(ACKNOWLEDGED)
+    ).select(list(ACKNOWLEDGED))
     if rows.height:
         lake.retrying(ACKNOWLEDGED_TABLE.name, lambda: lake.commit(lake.ensure(ACKNOWLEDGED_TABLE), rows))
     return rows.height

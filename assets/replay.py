@@ -59,7 +59,7 @@ def replay(
     Raises:
         LakeError, RaceLostError: the lake failed; all commits so far stand, and are finished next time.
     """
-    aftermath.finish(lake, stream, "silver")
+    aftermath.finish(lake, stream, "silver")  # of a replay that died: what it moved is not open
     open_rows = lake.read(tables.quarantine(stream)).filter(choice.matches())
     read = moved = 0
     told: list[Account] = []
@@ -82,6 +82,7 @@ def replay(
 def _once(lake: Lake, stream: Stream, choice: Choice, run_id: str) -> tuple[int, Settled | None]:
     """Replay one tile against silver as it is now."""
     handle = lake.ensure(tables.silver(stream))
+    aftermath.finish(lake, stream, "silver", handle)
     refused = lake.read(tables.quarantine(stream)).filter(choice.matches())
     at = refused.select(pl.col(c[1:]).alias(c) for c in AT).collect()
     records = bronze_at(lake, stream, at)

@@ -20,7 +20,6 @@ from sluice import accounts, dedupe, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
 from sluice.dedupe import WINNER, Identity
-from sluice.errors import LoserRefusedError
 from sluice.tables import ROW_COORDINATES
 
 AT = ["_tile", *ROW_COORDINATES]
@@ -69,17 +68,20 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
 
     Raises:
         LostRace: another commit touched the same dates, buckets or tiles: decide again on a fresh handle.
-        LoserRefusedError: a loser should be promoted, but its record breaks today's contract.
     """
     same = dedupe.identity(stream)
     old = _old(lake, handle, same, batch)
     met, partitions = _meet(lake, stream, handle, same, batch, old)
+    rows = _Rows(lake, stream, handle, batch)
     decided = same.decide(met)
+    while (lacking := rows.lacking(decided)).height:  # losers of tiles that other rules decided
+        met = met.join(lacking, on=ROW_COORDINATES, how="anti")
+        decided = same.decide(met)
     stands = decided.filter("_kept")
-    unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver")).select(old.columns)
+    unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))
+    gone = pl.concat([old, dedupe.placed(unseated, stream).select(old.columns)])
     promoted = stands.filter(pl.col("_from") == "loser").select(AT)
 
-    rows = _Rows(lake, stream, handle, batch)
     losing = _verdicts(stream, decided, rows)
     _put_side_tables(lake, stream, batch, losing)
 
@@ -88,7 +90,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
         [batch.rows.join(entering, on=ROW_COORDINATES, how="semi").select(rows.columns), rows.at(promoted)]
     )
     told = batch.accounting(_with_verdicts(decided, batch, losing))
-    touched = set(pl.concat([added, old, unseated], how="diagonal")[same.stored_by])
+    touched = set(pl.concat([added, gone], how="diagonal")[same.stored_by])
     dates = {value for value in touched if isinstance(value, date)}
     metadata = {ACCOUNTS: accounts.dumps([told[0].touching(dates), *told[1:]] if told else [])}
     if promoted.height:
@@ -96,7 +98,6 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     if batch.resolves is not None:
         metadata[RESOLVED] = announce(_plain(batch.resolves))
     fences = [*batch.fences, *(f"{same.stored_by}/{value}" for value in partitions | touched)]
-    gone = pl.concat([old, unseated])
     version = _commit(lake, handle, same, added, gone, batch.progress, fences, metadata)
     return Settled(version, told, dates)
 
@@ -175,28 +176,35 @@ class _Rows:
     """Finds whole rows by their coordinates: in the batch, in silver, else again from bronze."""
 
     def __init__(self, lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> None:
-        self._lake, self._handle, self._batch = lake, handle, batch
-        self._stream = stream
+        self._stored, self._batch = lake.scan(handle), batch
         self.columns = list(tables.silver(stream).columns)
+        self._again = batch.rows.clear()  # read again from bronze, under today's contract
 
     def at(self, wanted: pl.DataFrame) -> pl.DataFrame:
         """Give the rows at coordinates (columns AT), in silver's columns."""
-        wanted = missing = wanted.unique(ROW_COORDINATES)
-        found: list[pl.DataFrame] = []
-        for source in (self._from_batch, self._from_silver, self._batch.contents):
-            if missing.height or not found:
-                found.append(source(missing).select(self.columns))
-                missing = missing.join(found[-1], on=ROW_COORDINATES, how="anti")
-        if missing.height:
-            raise LoserRefusedError(self._stream.name, sorted(set(missing["_tile"])))
-        return pl.concat(found)
+        wanted = wanted.unique(ROW_COORDINATES)
+        own = self._batch.rows.join(wanted, on=ROW_COORDINATES, how="semi")
+        again = self._again.join(wanted, on=ROW_COORDINATES, how="semi")
+        there = pl.concat([own.select(self.columns), again.select(self.columns)])
+        missing = wanted.join(there, on=ROW_COORDINATES, how="anti")
+        if not missing.height:
+            return there
+        stored = self._stored.join(missing.lazy(), on=ROW_COORDINATES, how="semi").select(self.columns)
+        return pl.concat([there, stored.collect()])
 
-    def _from_batch(self, wanted: pl.DataFrame) -> pl.DataFrame:
-        return self._batch.rows.join(wanted, on=ROW_COORDINATES, how="semi")
+    def lacking(self, decided: pl.DataFrame) -> pl.DataFrame:
+        """Read the losers whose lot changed again; give those that break today's contract."""
+        moved = decided.filter((pl.col("_from") == "loser") & (pl.col("_kept") | _has_another_winner()))
+        new = moved.select(AT).join(self._again, on=ROW_COORDINATES, how="anti")
+        if not new.height:
+            return new
+        self._again = pl.concat([self._again, self._batch.contents(new).select(self._again.columns)])
+        return new.join(self._again, on=ROW_COORDINATES, how="anti")
 
-    def _from_silver(self, wanted: pl.DataFrame) -> pl.DataFrame:
-        stored = self._lake.scan(self._handle)
-        return stored.join(wanted.lazy(), on=ROW_COORDINATES, how="semi").collect()
+
+def _has_another_winner() -> pl.Expr:
+    """Tell losers that are new, or whose winner is another than before."""
+    return ~pl.col("_kept") & pl.concat_str(*WINNER, separator="/").ne_missing(pl.col("_beaten_by"))
 
 
 def _verdicts(stream: Stream, decided: pl.DataFrame, rows: _Rows) -> pl.DataFrame:
@@ -205,8 +213,7 @@ def _verdicts(stream: Stream, decided: pl.DataFrame, rows: _Rows) -> pl.DataFram
     A loser is a duplicate if all the contract's columns equal the winner's, else a conflict.
     """
     table = tables.losers(stream)
-    winner = pl.concat_str(*WINNER, separator="/")
-    lost = decided.filter(~pl.col("_kept") & winner.ne_missing(pl.col("_beaten_by")))
+    lost = decided.filter(_has_another_winner())
     if not lost.height:
         return pl.DataFrame(schema=table.columns)
     contents = [c.name for c in stream.columns] + [c for c in rows.columns if c == "_op"]

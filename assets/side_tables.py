@@ -76,7 +76,7 @@ def put(  # the rest is told in the text
         rest = there.filter(pl.col("tile").is_in(rewritten)).join(gone.lazy(), on=COORDINATES, how="anti")
         return lake.commit(
             handle,
-            pl.concat([rest.collect().select(table.columns), rows.select(table.columns)]),
+            pl.concat([rest.collect().select(list(table.columns)), rows.select(list(table.columns))]),
             mode="overwrite",
             predicate=tile_predicate(rewritten),
             progress=progress,

@@ -24,9 +24,9 @@ class FakeLog:
 
     def stamps(self, first: int, stop: int):
         inside = {o: r for o, r in sorted(self.records.items()) if max(first, self.low) <= o < stop}
-        return pl.Series(list(inside), dtype=pl.Int64).to_numpy(), pl.Series(
+        return pl.Series(list(inside), dtype=pl.Int64), pl.Series(
             [r["timestamp_ms"] for r in inside.values()], dtype=pl.Int64
-        ).to_numpy()
+        )
 
 
 class FakeKafka:
