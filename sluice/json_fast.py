@@ -56,7 +56,7 @@ def read_sure(
 
 def _texts(values: pl.Series) -> pl.DataFrame:
     """The values that are UTF-8, not too long, not too deep and without what both parsers let pass."""
-    frame = pl.DataFrame({"text": values.cast(pl.String, strict=False)}).with_row_index("row")
+    frame = pl.DataFrame({"text": _utf8(values)}).with_row_index("row")
     size, text = pl.col("text").str.len_bytes(), pl.col("text")
     brackets = pl.sum_horizontal(text.str.count_matches(b, literal=True) for b in "[{")
     frame = frame.filter(size <= _LONGEST)
@@ -65,6 +65,21 @@ def _texts(values: pl.Series) -> pl.DataFrame:
     hits = frame.filter(text.str.contains_any(["NaN", "Inf", "e-", "E-"]))
     doubtful = hits.filter(text.str.contains(_DOUBTFUL))["row"]
     return frame.filter(~pl.col("row").is_in(doubtful.implode())) if len(doubtful) else frame
+
+
+def _utf8(values: pl.Series) -> pl.Series:
+    """The values as text, null where they are not UTF-8."""
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.ComputeError:  # says only that there is one that is not
+        return pl.Series([_text(value) for value in values.to_list()], dtype=pl.String)
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _sample(texts: pl.Series) -> list[dict[str, Any]]:

@@ -52,8 +52,10 @@ def _list(array: pa.ListArray, dtype: pl.List | pl.Array, options: Json) -> tupl
         doubtful = total.gather(starts[1:]) > total.gather(starts[:-1])
     if isinstance(dtype, pl.Array):
         doubtful |= _series(array.is_valid()) & (starts[1:] - starts[:-1] != dtype.size)
-    rebuilt = pa.ListArray.from_arrays(starts.to_arrow(), inner, mask=array.is_null())
-    return rebuilt, doubtful
+    absent = pl.Series(
+        doubtful | _series(array.is_null())
+    ).to_arrow()  # an Array of another width has no type
+    return pa.ListArray.from_arrays(starts.to_arrow(), inner, mask=absent), doubtful
 
 
 def _struct(array: pa.StructArray, dtype: pl.Struct, options: Json) -> tuple[pa.Array, pl.Series]:
@@ -76,11 +78,12 @@ def _leaf(series: pl.Series, dtype: pl.DataType, options: Json) -> pl.Series | N
             return _date(series)
         case pl.Decimal(), pl.Decimal():
             cast = series.cast(dtype, strict=False)
-            return _where(cast, cast.cast(series.dtype, strict=False) == series)
+            inside = series.cast(pl.Float64).abs() < 10 ** (dtype.precision - dtype.scale)
+            return _where(cast, inside & (cast.cast(series.dtype, strict=False) == series))
         case pl.Decimal(), pl.String():
             return _decimal(series, dtype)
         case pl.Enum(), pl.String():
-            return _where(series, series.is_in(dtype.categories))
+            return _where(series, series.is_in(dtype.categories.to_list()))
     if type(dtype) in INTEGERS:
         return _integer(series, dtype)
     if dtype.is_float():
@@ -96,11 +99,9 @@ def _where(series: pl.Series, right: pl.Series) -> pl.Series:
 
 
 def _integer(series: pl.Series, dtype: pl.DataType) -> pl.Series:
-    low, high = INTEGERS[type(dtype)]
     if series.dtype == pl.String:
         series = _where(series, series.str.contains(_WHOLE)).cast(pl.Int64)
-    low, high = max(low, -(2**63)), min(high, 2**63 - 1)
-    return _where(series, (series >= low) & (series <= high)).cast(dtype)
+    return series.cast(dtype, strict=False)  # null where it is out of range
 
 
 def _decimal(series: pl.Series, dtype: pl.Decimal) -> pl.Series:

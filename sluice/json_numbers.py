@@ -56,7 +56,7 @@ def decimal(text: str, precision: int, scale: int) -> Decimal | None:
     parts = exact(text)
     if parts is None:
         return None
-    _, digits, exponent = parts
+    negative, digits, exponent = parts
     if -exponent > scale or len(digits) + exponent > precision - scale:
         return None
-    return Decimal(text) if digits else Decimal(0)
+    return Decimal(f"{'-' if negative else ''}{digits}e{exponent}") if digits else Decimal(0)

@@ -108,8 +108,7 @@ def _leaf(dtype: pl.DataType, *, is_text: bool, is_number: bool) -> tuple[pa.Dat
             narrow = dtype.precision <= NARROW.precision and dtype.scale <= NARROW.scale
             return NARROW if narrow else WIDE, _NUMBER
         if type(dtype) in INTEGERS:
-            bits64 = not isinstance(dtype, pl.UInt64 | pl.Int128)
-            return (pa.int64(), _WHOLE) if bits64 else (WIDE, _NUMBER)
+            return pa.uint64() if dtype == pl.UInt64 else pa.int64(), _WHOLE
         if dtype.is_float():
             return pa.float64(), _NUMBER
         if isinstance(dtype, pl.Datetime) and is_number:

@@ -33,7 +33,7 @@ Scalar = Callable[[Any], Any]
 
 INTEGERS: dict[type[pl.DataType], tuple[int, int]] = {
     **{t: (-(2 ** (b - 1)), 2 ** (b - 1) - 1) for t, b in (
-        (pl.Int8, 8), (pl.Int16, 16), (pl.Int32, 32), (pl.Int64, 64), (pl.Int128, 128))},
+        (pl.Int8, 8), (pl.Int16, 16), (pl.Int32, 32), (pl.Int64, 64))},
     **{t: (0, 2**b - 1) for t, b in ((pl.UInt8, 8), (pl.UInt16, 16), (pl.UInt32, 32), (pl.UInt64, 64))},
 }  # fmt: skip
 

@@ -50,7 +50,8 @@ def selected(where: Where | None, columns: Sequence[Column], read: Read) -> pl.S
         return pl.select(pl.all_horizontal(pl.lit(True), *equal)).to_series()
     verdict: pl.Series = read.frame.with_columns(where.fill_null(False).alias("__where"))["__where"]
     doubtful = _misfits(read, where.meta.root_names())
-    return pl.select(verdict | doubtful).to_series()
+    result: pl.Series = verdict | doubtful
+    return result
 
 
 def _equal(path: str, value: Any, columns: Sequence[Column], read: Read) -> pl.Series:
@@ -62,7 +63,8 @@ def _equal(path: str, value: Any, columns: Sequence[Column], read: Read) -> pl.S
         found = found.cast(pl.String)
     elif isinstance(value, float):
         found = found.cast(pl.Float64)
-    return (found == value).fill_null(False)
+    equal: pl.Series = (found == value).fill_null(False)
+    return equal
 
 
 def _misfits(read: Read, names: Sequence[str]) -> pl.Series:
