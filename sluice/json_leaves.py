@@ -16,6 +16,7 @@ _WHOLE = r"^-?(?:0|[1-9][0-9]{0,17})$"
 _REAL = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?$"
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = r"T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,6})?"
+_HOLDS = pl.Decimal(38, 18)  # what NARROW may really hold
 _BELIEVED = (-62_000_000_000, 253_300_000_000)  # seconds: a little inside the years 1 and 9999
 
 
@@ -77,6 +78,7 @@ def _leaf(series: pl.Series, dtype: pl.DataType, options: Json) -> pl.Series | N
         case pl.Date(), pl.String():
             return _date(series)
         case pl.Decimal(), pl.Decimal():
+            series = series.cast(_HOLDS)
             cast = series.cast(dtype, strict=False)
             inside = series.cast(pl.Float64).abs() < 10 ** (dtype.precision - dtype.scale)
             return _where(cast, inside & (cast.cast(series.dtype, strict=False) == series))
@@ -94,7 +96,8 @@ def _leaf(series: pl.Series, dtype: pl.DataType, options: Json) -> pl.Series | N
 
 
 def _where(series: pl.Series, right: pl.Series) -> pl.Series:
-    """Keep what is right, and only that."""
+    """Keep what is right, and only that; where it cannot be told, it is not."""
+    right = right.fill_null(False) | series.is_null()
     return series if right.all() else series.to_frame("v").select(pl.when(right).then(pl.col.v)).to_series()
 
 
