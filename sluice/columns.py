@@ -59,9 +59,20 @@ def storage_dtype(dtype: pl.DataType) -> pl.DataType:
 
 
 def _dtype(dtype: Any) -> pl.DataType:
-    """Turn a dtype class, as pandera sometimes gives it, into an instance."""
-    instance: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return instance
+    """Turn a dtype class, as pandera gives it and lists and structs keep it, into an instance."""
+    match dtype:
+        case type():
+            instance: pl.DataType = dtype()
+            return instance
+        case pl.List():
+            return pl.List(_dtype(dtype.inner))
+        case pl.Array():
+            return pl.Array(_dtype(dtype.inner), dtype.size)
+        case pl.Struct():
+            return pl.Struct({f.name: _dtype(f.dtype) for f in dtype.fields})
+        case pl.DataType():
+            return dtype
+    raise TypeError(f"{dtype!r} is no polars type")
 
 
 def model_columns(model: Any) -> tuple[Column, ...]:

@@ -1,12 +1,17 @@
 """Rows of silver for tests of the fold, and the plain model that it is held against."""
 
+import json
 from datetime import UTC, datetime
 
+import pandera.polars as pa
 import polars as pl
 
-from sluice.contract import Changes
+from sluice.contract import Changes, Json
+from sluice.decode_changes import decode_changes
+from sluice.judged import judge
+from sluice.partitions import Daily
 from sluice.positions import encode, in_log
-from sluice.tables import silver
+from sluice.tables import BRONZE, silver
 
 
 def silver_rows(stream: Changes, rows: list[dict]) -> pl.DataFrame:
@@ -73,3 +78,46 @@ def model(  # noqa: C901  # one pass by hand is plainer in one piece
 def same(left: dict, right: dict, names: tuple[str, ...]) -> bool:
     """Compare values; null equals null, NaN equals NaN."""
     return all(left[n] == right[n] or (left[n] != left[n] and right[n] != right[n]) for n in names)
+
+
+def row_model(columns: dict) -> type:
+    """Make a model of nullable columns."""
+    fields = {name: pa.Field(nullable=True) for name in columns}
+    return type("Row", (pa.DataFrameModel,), {"__annotations__": columns, **fields})
+
+
+def changes_of(columns: dict, key: str | tuple[str, ...] = "id", **options) -> Changes:
+    """Make a stream of changes with nullable columns."""
+    defaults = {"name": "rows", "topic": "rows", "value": Json(), "partitions": Daily(start="2020-01-01")}
+    return Changes(**(defaults | {"schema": row_model(columns), "key": key} | options))
+
+
+def bronze(values: list, keys: list | None = None, headers: list | None = None, **columns) -> pl.DataFrame:
+    """Make records of values (text, bytes, dicts or null), one second apart."""
+    size = len(values)
+    rows = {
+        "topic": ["rows"] * size,
+        "epoch": [1] * size,
+        "partition": [0] * size,
+        "offset": list(range(size)),
+        "timestamp": [datetime.fromtimestamp(n, UTC) for n in range(size)],
+        "key": [_bytes(key) for key in keys or [None] * size],
+        "value": [_bytes(value) for value in values],
+        "headers": headers or [[] for _ in values],
+        "tile": ["2020-01-01"] * size,
+    } | columns
+    return pl.DataFrame({name: rows.get(name, [None] * size) for name in BRONZE}, schema=BRONZE)
+
+
+def _bytes(value) -> bytes | None:
+    if isinstance(value, dict):
+        value = json.dumps(value)
+    return value.encode() if isinstance(value, str) else value
+
+
+def decoded_silver(stream: Changes, records: pl.DataFrame) -> pl.DataFrame:
+    """Decode and put into silver's columns; every record must be in exactly one place."""
+    decoded = decode_changes(stream, records)
+    found = [decoded.rows["_row"], decoded.failures["_row"].unique(), decoded.tombstones, decoded.ignored]
+    assert sorted(pl.concat(found)) == list(range(records.height))
+    return judge(stream, records, decoded).rows
