@@ -1,0 +1,1 @@
+"""The demo: a real Kafka on one machine, the life of a shop, and what must come of it."""
