@@ -22,20 +22,21 @@ from deltalake import DeltaTable
 
 from resources.lake import Lake
 from resources.storage import lake_from_settings
-from sluice.errors import SluiceError, StagedDatesError, TableMissingError
+from sluice.errors import RetryableError, SluiceError, StagedDatesError, TableMissingError
 from sluice.tables import Table
 
 SOURCES = "sluice.sources"  # {table: version} that a commit of gold was made from
 WINDOW = "sluice.window"  # [first, last] date replaced, or null: all
 ROWS = "sluice.rows"
 GUARDS = "sluice.guards"
+RETRYABLE = "[retryable]"  # at the end of a message: dbt hands on no exceptions, only their text
 INVOCATION = "sluice.invocation"  # of dbt: finds the commit that a run made
 
 _HIVE_TYPES = {pl.Date: "DATE", pl.Int32: "INTEGER", pl.Int64: "BIGINT", pl.String: "VARCHAR"}
 Dates = tuple[date, date]
 
 
-class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
+class Plugin(BasePlugin):
     """See the module; made by dbt-duckdb once a process."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:  # noqa: ARG002  # dbt-duckdb's signature
@@ -68,7 +69,8 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
                     case _:
                         _replace(cursor, relation, f"VIEW {relation} AS FROM {options['staged']}")
         except SluiceError as error:
-            raise DbtRuntimeError(str(error)) from error
+            mark = f" {RETRYABLE}" if isinstance(error, RetryableError) else ""
+            raise DbtRuntimeError(f"{error}{mark}") from error
 
     def _open(
         self, cursor: duckdb.DuckDBPyConnection, relation: str, table: str, options: Mapping[str, Any]
