@@ -1,0 +1,240 @@
+"""The fold against what others document and test: Databricks AUTO CDC, dbt snapshots, dlt, a real log.
+
+The cases are images or changes; expected rows are theirs.
+"""
+
+import json
+import zipfile
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+from changes import bronze, changes_of, decoded_silver, silver_rows
+
+from sluice.scd2 import fold, intervals_broken
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+LOG = DATA / "streams" / "incidents" / "incident_event_log.zip"
+pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the shared data is absent")
+
+# Not ours: a delete told as a version of its own; the reload of one partition of a source; closing at a
+# moment before the version began.
+LEFT_OUT = (
+    "hard_deletes=new_record",
+    "new_record with valid_to_current",
+    "merge key is a partition",
+    "explicit boundary timestamps",
+)
+
+
+def cases(file: str, member: str) -> list:
+    path = DATA / "scd2" / file
+    found = json.loads(path.read_text())[member] if path.exists() else []
+    return [pytest.param(case, id=case["name"]) for case in found if not case["name"].startswith(LEFT_OUT)]
+
+
+def dtype(values: list) -> type | pl.DataType:
+    value = next((v for v in values if v is not None), "")
+    return pl.List(pl.Int64) if isinstance(value, list) else type(value)
+
+
+def columns_of(rows: list[dict]) -> dict:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: dtype([row.get(name) for row in rows]) for name in names}
+
+
+def images(
+    snapshots: list,
+    moments: list,
+    key: tuple[str, ...],
+    *,
+    complete: bool,
+    track: tuple[str, ...] | None = None,
+):
+    """Fold complete images, or batches of changed rows, told at moments; gives stream, all silver rows."""
+    rows = [row | {"load_at": at} for at, image in zip(moments, snapshots, strict=True) for row in image]
+    stream = changes_of(
+        columns_of(rows),
+        key,
+        sequence="load_at",
+        valid_from="load_at",
+        snapshot="load_at" if complete else None,
+        track=track,
+        history=True,
+    )
+    return stream, silver_rows(stream, rows).sample(fraction=1.0, shuffle=True, seed=1)
+
+
+# --- Databricks -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def feed() -> dict:
+    return json.loads((DATA / "scd2" / "databricks_docs_cases.json").read_text())["cdf"]
+
+
+def of_feed(feed: dict, *, truncate: bool = False, **options) -> list[dict]:
+    """Decode the feed from JSON and fold it, shuffled and doubled."""
+    columns = {"userId": int, "name": str, "city": str, "operation": str, "sequenceNum": int}
+    stream = changes_of(
+        columns,
+        "userId",
+        sequence="sequenceNum",
+        valid_from="sequenceNum",
+        delete_when=pl.col("operation") == "DELETE",
+        truncate_when=pl.col("operation") == "TRUNCATE",
+        **({"track": ("name", "city")} | options),
+    )
+    rows = feed["rows"] + [feed["optional_truncate_row"]] * truncate
+    silver = decoded_silver(stream, bronze(rows))
+    silver = pl.concat([silver, silver]).sample(fraction=1.0, shuffle=True, seed=1)
+    renamed = {"valid_from": "__START_AT", "valid_to": "__END_AT"}
+    folded = fold(silver, stream).rename(renamed, strict=False).sort("userId")
+    return folded.select(
+        "userId", "name", "city", *[n for n in renamed.values() if n in folded.columns]
+    ).to_dicts()
+
+
+def test_databricks_scd1(feed):
+    assert of_feed(feed) == feed["expected_scd1"]
+
+
+def test_databricks_scd1_with_truncate(feed):
+    assert of_feed(feed, truncate=True) == feed["expected_scd1_with_truncate"]
+
+
+def test_databricks_scd2(feed):
+    assert of_feed(feed, history=True) == feed["expected_scd2"]
+
+
+def test_databricks_scd2_without_tracking_the_city(feed):
+    expected = feed["expected_scd2_track_history_except_city"]
+    assert of_feed(feed, history=True, track=("name",)) == expected
+
+
+@pytest.mark.parametrize("case", cases("databricks_docs_cases.json", "snapshots"))
+def test_databricks_snapshots(case):
+    track = case.get("track_history_columns")
+    moments = [image["at"] for image in case["snapshots"]]
+    told = [image["rows"] for image in case["snapshots"]]
+    stream, rows = images(told, moments, tuple(case["keys"]), complete=True, track=track and tuple(track))
+    expected = case["expected_scd2"]
+    folded = fold(rows, stream).rename({"valid_from": "__START_AT", "valid_to": "__END_AT"})
+    order = [*case["keys"], "__START_AT"]
+    assert folded.select(expected[0].keys()).sort(order).to_dicts() == sorted(
+        expected, key=lambda row: [row[name] for name in order]
+    )
+
+
+# --- dbt --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("dbt_snapshot_cases.json", "cases"))
+def test_dbt_snapshots(case):
+    config, key = case["config"], tuple(case["key"])
+    checked = config.get("check_cols")
+    track = (config["updated_at"],) if checked is None else None if checked == "all" else tuple(checked)
+    complete = case["hard_deletes"] == "invalidate"
+    for count, expected in enumerate(case["expected_row_count_after_each"], 1):
+        told = case["snapshots"][:count]
+        stream, rows = images(told, list(range(count)), key, complete=complete, track=track)
+        folded = fold(rows, stream)
+        assert folded.height == expected
+        assert intervals_broken(folded, key, history=True).is_empty()
+    if "expected_ids_current" in case:
+        assert folded.filter("is_current")["id"].to_list() == case["expected_ids_current"]
+        assert folded.filter(~pl.col("is_current"))["id"].to_list() == case["expected_ids_closed"]
+
+
+# --- dlt --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("dlt_scd2_cases.json", "cases"))
+def test_dlt_loads(case):
+    flat = [
+        [
+            {k: v for n, x in row.items() for k, v in (x.items() if isinstance(x, dict) else [(n, x)])}
+            for row in load
+        ]
+        for load in case["loads"]
+    ]
+    flat = [[{"c2__nc1" if n == "nc1" else n: v for n, v in row.items()} for row in load] for load in flat]
+    key = tuple(case.get("merge_key", ["nk"]))
+    counts = case.get("expected_count_after_each", [])
+    for count in range(1, len(flat) + 1):
+        complete = "merge_key" not in case
+        stream, rows = images(flat[:count], list(range(1, count + 1)), key, complete=complete)
+        folded = fold(rows, stream).rename({"valid_from": "from", "valid_to": "to"})
+        expected = case.get("expected_after_each", [None] * len(flat))[count - 1]
+        if count == len(flat):
+            expected = expected or case.get("expected_after_last") or case.get("expected_after_last_nk_to")
+        if expected:
+            told = folded.select(expected[0].keys()).to_dicts()
+            assert sorted(map(repr, told)) == sorted(map(repr, expected))
+        if counts:
+            assert folded.height == counts[count - 1]
+
+
+# --- a real log -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def incidents() -> list[dict]:
+    """Read the log; `?` is null, times are to the minute."""
+    with zipfile.ZipFile(LOG) as archive:
+        text = archive.read("incident_event_log/incident_event_log.csv")
+    names = [
+        "number",
+        "ident_state",
+        "sys_mod_count",
+        "sys_updated_at",
+        "priority",
+        "assignment_group",
+        "assigned_to",
+    ]
+    frame = pl.read_csv(text, infer_schema=False, null_values="?").select(names)
+    when = pl.col("sys_updated_at").str.to_datetime("%d/%m/%Y %H:%M", time_unit="us", time_zone="UTC")
+    return frame.with_columns(when, pl.col("sys_mod_count").cast(pl.Int64)).to_dicts()
+
+
+def counted(rows: list[dict], track: tuple[str, ...]) -> int:
+    """Count versions by hand: of equal places the last row, running maximum, last of equal beginnings."""
+    count = 0
+    by_number: dict[str, dict[int, dict]] = {}
+    for row in rows:
+        by_number.setdefault(row["number"], {})[row["sys_mod_count"]] = row
+    for places in by_number.values():
+        clock, states = datetime(1, 1, 1, tzinfo=UTC), {}
+        for place in sorted(places):
+            clock = max(clock, places[place]["sys_updated_at"])
+            states[clock] = tuple(places[place][name] for name in track)
+        images = list(states.values())
+        count += 1 + sum(left != right for left, right in pairwise(images))
+    return count
+
+
+@pytest.mark.parametrize(
+    "track", [("ident_state",), ("ident_state", "assignment_group", "assigned_to", "priority")]
+)
+def test_the_incidents_fold_as_counted_by_hand(incidents, track):
+    columns = {
+        "number": str,
+        "ident_state": str,
+        "sys_mod_count": int,
+        "sys_updated_at": pl.Datetime("us", "UTC"),
+    }
+    columns |= {"priority": str, "assignment_group": str, "assigned_to": str}
+    stream = changes_of(
+        columns, "number", sequence="sys_mod_count", valid_from="sys_updated_at", track=track, history=True
+    )
+    rows = silver_rows(stream, incidents)
+    folded = fold(rows.sample(fraction=1.0, shuffle=True, seed=3), stream)
+    assert folded.height == counted(incidents, track)
+    assert intervals_broken(folded, ("number",), history=True, track=track).is_empty()
+    facts = json.loads((LOG.parent / "facts.json").read_text())
+    final = folded.filter("is_current")["ident_state"].value_counts()
+    assert dict(final.iter_rows()) == facts["final_state_by_max_sys_mod_count"]
+    # The facts count every change of state; the fold has no version for a state of no duration.
+    assert folded.height < facts["scd2_versions_tracking_" + "+".join(track)]
