@@ -115,3 +115,10 @@ def rebuilt(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     """Make a stream's accounts of one layer again, from the commits alone."""
     handle = lake.open(f"{layer}/{stream.name}")
     return accounts.folded([] if handle is None else history(handle))
+
+
+def ledger_is_whole(lake: Lake, stream: Stream, layer: Layer) -> bool:
+    """Tell whether the ledger, made again from the commits alone, equals the one that stands."""
+    order = ["table_version", "tile", "partition", "first_offset"]
+    stands, made = ledger(lake, stream, layer), rebuilt(lake, stream, layer)
+    return stands.sort(order).equals(made.sort(order))

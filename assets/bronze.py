@@ -34,18 +34,23 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
     """Make the asset `bronze/<stream>`."""
     table = tables.bronze(stream)
 
-    @dg.asset(
-        key=table.name.split("/"),
+    spec = dg.AssetSpec(
+        table.name.split("/"),
+        deps=[dg.AssetKey(["kafka", stream.topic])],
         description=described(stream, f"Records of topic `{stream.topic}` as they came, by tile."),
         partitions_def=partitions_of(stream),
-        backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="bronze",
         kinds={"kafka", "deltalake"},
         owners=list(stream.owners),
         tags=dict(stream.tags),
         metadata={"dagster/column_schema": column_schema(table), "topic": stream.topic},
-        deps=[dg.AssetKey(["kafka", stream.topic])],
-        pool=table.name.replace("/", "_"),
+    )
+
+    @dg.multi_asset(
+        name=f"bronze_{stream.name}",
+        specs=[spec],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=f"bronze_{stream.name}",
         retry_policy=RETRIES,
     )
     def bronze(
@@ -69,12 +74,14 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
                     "new_records": sum(s.offsets for s in mine),
                     "offsets": {str(s.partition): f"{s.first_offset}..{s.next_offset}" for s in mine},
                 },
-                asset_key=context.asset_key,
+                asset_key=spec.key,
                 partition_key=tile,
             )
         said = [*done.notes, *replaced] or ([] if done.rows else ["unchanged"])
         summary = {"records": done.rows, "holes": done.holes, "said": "; ".join(said) or "appended"}
-        return dg.MaterializeResult(metadata=table_metadata(lake.lake, table, handle) | summary)
+        return dg.MaterializeResult(
+            asset_key=spec.key, metadata=table_metadata(lake.lake, table, handle) | summary
+        )
 
     return bronze
 

@@ -47,9 +47,9 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
     bronze = tables.bronze(stream).name
     lineage = {name: [_ORIGIN.get(name, "value")] for name in silver.columns}
     told = {
-        silver: "Typed, valid, deduplicated rows.",
-        refused: "Records that silver refused, with their bytes and the reason.",
-        lost: "Duplicates and conflicts, each with the row that stands for it.",
+        silver.name: "Typed, valid, deduplicated rows.",
+        refused.name: "Records that silver refused, with their bytes and the reason.",
+        lost.name: "Duplicates and conflicts, each with the row that stands for it.",
     }
 
     def spec(table: Table, kinds: set[str]) -> dg.AssetSpec:
@@ -57,7 +57,7 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
         return dg.AssetSpec(
             table.name.split("/"),
             deps=[bronze.split("/")],
-            description=described(stream, told[table]),
+            description=described(stream, told[table.name]),
             group_name=table.name.split("/")[0],
             kinds=kinds,
             owners=list(stream.owners),

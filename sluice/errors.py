@@ -234,3 +234,27 @@ class NotAChangeError(PermanentError):
 
     def __init__(self, found: str) -> None:
         super().__init__(f"{found}; a change event of Debezium is expected")
+
+
+class UnknownStreamError(PermanentError):
+    """A stream was named that no contract declares."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no contract declares a stream {name!r}; there are: {', '.join(known) or 'none'}")
+
+
+class LedgerDiffersError(PermanentError):
+    """The ledger is not what the commits say."""
+
+    def __init__(self, stream: str, layer: str) -> None:
+        super().__init__(
+            f"system/ledger differs from the commits of {layer}/{stream}: someone changed it; restore it to "
+            "the version before that (the table's history tells), then run verify_ledger again"
+        )
+
+
+class SamplesError(PermanentError):
+    """A file of samples cannot be read."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"cannot read {file} ({reason}); name a file with one value a line")

@@ -1,0 +1,94 @@
+"""Jobs that people start by hand: replay of quarantine, acknowledging losses, making the ledger again."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from assets import aftermath
+from assets.reingest import acknowledge
+from assets.replay import Choice, replay
+from assets.shell import failing_clearly
+from resources.storage import LakeResource
+from sluice.accounts import Layer
+from sluice.contract import Stream
+from sluice.errors import LedgerDiffersError, UnknownStreamError
+
+
+class Replay(dg.Config):
+    """Which records are replayed: of one stream; lists that are empty mean all."""
+
+    stream: str
+    tiles: list[str] = Field(default_factory=list)
+    stages: list[str] = Field(default_factory=list)
+    rules: list[str] = Field(default_factory=list)
+
+
+class Acknowledge(dg.Config):
+    """Whose losses are acknowledged, and why."""
+
+    stream: str
+    reason: str
+
+
+def jobs(streams: Sequence[Stream]) -> list[dg.JobDefinition]:
+    """Make the jobs over the streams of this code location."""
+    return [_replay_quarantine(streams), _acknowledge_loss(streams), _verify_ledger(streams)]
+
+
+def _named(streams: Sequence[Stream], name: str) -> Stream:
+    by_name = {stream.name: stream for stream in streams}
+    if name not in by_name:
+        raise UnknownStreamError(name, sorted(by_name))
+    return by_name[name]
+
+
+def _replay_quarantine(streams: Sequence[Stream]) -> dg.JobDefinition:
+    @dg.op
+    def replay_records(context: dg.OpExecutionContext, config: Replay, lake: LakeResource) -> None:
+        choice = Choice(config.tiles, config.stages, config.rules)
+        with failing_clearly():
+            stream = _named(streams, config.stream)
+            done = replay(lake.lake, stream, choice, run_id=context.run_id, say=context.log.info)
+        context.log.info("%d records read again, %d moved, %d stay", done.read, done.moved, done.kept)
+        for layer in ("silver", "quarantine", "losers") if done.moved else ():
+            context.log_event(dg.AssetMaterialization([layer, stream.name], metadata={"moved": done.moved}))
+
+    @dg.job(name="replay_quarantine", description="Read refused records again under today's contracts.")
+    def replay_quarantine() -> None:
+        replay_records()
+
+    return replay_quarantine
+
+
+def _acknowledge_loss(streams: Sequence[Stream]) -> dg.JobDefinition:
+    @dg.op
+    def acknowledge_losses(context: dg.OpExecutionContext, config: Acknowledge, lake: LakeResource) -> None:
+        with failing_clearly():
+            count = acknowledge(lake.lake, _named(streams, config.stream), config.reason)
+        context.log.info("%d losses of %s acknowledged: %s", count, config.stream, config.reason)
+
+    @dg.job(name="acknowledge_loss", description="Turn `nothing_lost` green again, with a reason.")
+    def acknowledge_loss() -> None:
+        acknowledge_losses()
+
+    return acknowledge_loss
+
+
+def _verify_ledger(streams: Sequence[Stream]) -> dg.JobDefinition:
+    @dg.op
+    def verify_ledgers(context: dg.OpExecutionContext, lake: LakeResource) -> None:
+        layers: tuple[Layer, Layer] = ("bronze", "silver")
+        with failing_clearly():
+            for stream in streams:
+                for layer in layers:
+                    aftermath.finish(lake.lake, stream, layer)
+                    if not aftermath.ledger_is_whole(lake.lake, stream, layer):
+                        raise LedgerDiffersError(stream.name, layer)
+                    context.log.info("%s/%s: the ledger equals its commits", layer, stream.name)
+
+    @dg.job(name="verify_ledger", description="Make the ledger again from the commits, and compare.")
+    def verify_ledger() -> None:
+        verify_ledgers()
+
+    return verify_ledger
