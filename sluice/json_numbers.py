@@ -8,6 +8,7 @@ import re
 from decimal import Decimal
 
 _NUMBER = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([-+]?[0-9]+))?", re.ASCII)
+_COMMON = re.compile(r"-?(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,9}))?", re.ASCII)
 _FAR = 10**6  # any exponent beyond this is as good as this
 _SHORT = 18  # digits that always fit 64 bits
 
@@ -53,6 +54,9 @@ def integer(text: str, low: int, high: int) -> int | None:
 
 def decimal(text: str, precision: int, scale: int) -> Decimal | None:
     """Read a number digit for digit; None where it has more digits than the type."""
+    common = _COMMON.fullmatch(text)
+    if common and len(common[1]) <= precision - scale and len(common[2] or "") <= scale:
+        return Decimal(text)
     parts = exact(text)
     if parts is None:
         return None

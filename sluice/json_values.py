@@ -190,7 +190,7 @@ def _temporal(dtype: pl.DataType, options: Json) -> tuple[Scalar, str]:
 
 
 def _unicode(value: Any) -> str | None:
-    return value if _is_text(value) and is_unicode(value) else None
+    return value if _is_text(value) and (value.isascii() or is_unicode(value)) else None
 
 
 def _is_text(value: Any) -> bool:
