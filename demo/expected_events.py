@@ -72,7 +72,7 @@ def decimal(value: Any) -> Decimal:
 
 def whole(value: Any) -> int:
     """Read an integer."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if type(value) is not int:  # True is an int too
         raise RefusedError("schema")
     return value
 

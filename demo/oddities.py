@@ -117,7 +117,7 @@ def odd_changes(messages: list[Message]) -> Iterator[Message]:
         yield Message(first.topic, b"?", _with(value, "segment", '"royal"'), at_ms)
         yield Message(first.topic, b"?", _with(value, "country", "null"), at_ms)
     else:
-        yield Message(first.topic, b"?", _with(value, "price", '"free"'), at_ms)
+        yield Message(first.topic, b"?", _with(value, "price", '"on request"'), at_ms)
 
 
 def _with(envelope: bytes, column: str, value: str) -> bytes:
