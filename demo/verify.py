@@ -82,7 +82,7 @@ def _dimension(lake: Lake, name: str, versions: dict[str, list[Version]]) -> Ite
         if of
     }
     if differing := [k for k in is_.keys() | must.keys() if is_.get(k) != must.get(k)]:
-        one = sorted(differing)[0]
+        one = min(differing)
         yield f"dimensions/{name}: {len(differing)} keys differ: {one}: {is_.get(one)}, not {must.get(one)}"
 
 
@@ -94,7 +94,7 @@ def _revenue(lake: Lake, truth: Expected) -> Iterator[str]:
     }
     must = {cell: tuple(getattr(sums, c) for c in columns) for cell, sums in truth.revenue.items()}
     if differing := [cell for cell in is_.keys() | must.keys() if is_.get(cell) != must.get(cell)]:
-        one = sorted(differing, key=str)[0]
+        one = min(differing, key=str)
         yield f"gold/daily_revenue: {len(differing)} cells: {one}: {is_.get(one)}, not {must.get(one)}"
 
 

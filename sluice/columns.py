@@ -101,15 +101,27 @@ def to_storage(frame: pl.DataFrame, columns: tuple[Column, ...]) -> pl.DataFrame
 
 
 def _storing(column: Column) -> pl.Expr:
-    expression = pl.col(column.name)
-    match column.dtype:
+    return _stored(pl.col(column.name), column.dtype).alias(column.name)
+
+
+def _stored(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Turn a value of a contract's type into what Delta stores, also inside lists and structs."""
+    storage = storage_dtype(dtype)
+    match dtype:
+        case _ if dtype == storage:
+            return value
         case pl.Time():
-            return (expression.cast(pl.Int64) // 1000).alias(column.name)
+            return value.cast(pl.Int64) // 1000
         case pl.Duration():
-            return expression.dt.total_microseconds().alias(column.name)
-        case pl.Datetime() if column.dtype.time_zone not in (None, "UTC"):
-            return expression.dt.convert_time_zone("UTC").cast(column.storage)
-        case _ if column.dtype == column.storage:
-            return expression
+            return value.dt.total_microseconds()
+        case pl.Datetime() if dtype.time_zone not in (None, "UTC"):
+            return value.dt.convert_time_zone("UTC").cast(storage)
+        case pl.Array():
+            return _stored(value.arr.to_list(), pl.List(dtype.inner))
+        case pl.List():
+            return value.list.eval(_stored(pl.element(), _dtype(dtype.inner)))
+        case pl.Struct():
+            fields = [_stored(value.struct.field(f.name), _dtype(f.dtype)).alias(f.name) for f in dtype.fields]
+            return pl.when(value.is_not_null()).then(pl.struct(fields))
         case _:
-            return expression.cast(column.storage)
+            return value.cast(storage)

@@ -97,7 +97,6 @@ def test_missing_arguments_are_all_named(kind):
         ("partitions.timezone", Daily(start="2026-01-01", timezone="Mars")),
         ("where", "line > 1"),
         ("where", {}),
-        ("where", pl.col("lines") > 1),
         ("max_quarantined", 1.5),
         ("max_quarantined", -0.1),
         ("max_quarantined", "5%"),
