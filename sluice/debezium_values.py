@@ -171,7 +171,7 @@ def _bytes(value: Any) -> bytes | None:
 
 def _digits(data: bytes | None, scale: int, dtype: pl.DataType, precision: int | None = None) -> str | None:
     """Write an unscaled integer of two's complement as digits; None if it has more than the schema says."""
-    if not data:
+    if data is None:
         return None
     unscaled = int.from_bytes(data, "big", signed=True)
     text = str(abs(unscaled))
@@ -189,7 +189,9 @@ def _decimal(parameters: Mapping[str, Any], dtype: pl.DataType) -> Undo:
     precision = int(said) if said else None
 
     def undo(value: Any) -> Any:
-        return None if isinstance(value, Number) else _digits(_bytes(value), scale, dtype, precision)
+        if isinstance(value, Number):  # Kafka Connect's decimal.format=NUMERIC
+            return str(value) if isinstance(dtype, pl.String) else value
+        return _digits(_bytes(value), scale, dtype, precision)
 
     return undo
 

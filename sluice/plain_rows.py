@@ -78,7 +78,7 @@ def _with_tombstones(
 def _failed(read: Read, places: pl.Series, reason: str) -> pl.DataFrame:
     told = pl.DataFrame({"_row": places}).with_columns(stage=pl.lit("key"), reason=pl.lit(reason))
     missing = [pl.lit(None, t).alias(n) for n, t in READ_FAILURES.items() if n not in told.columns]
-    return pl.concat([read.failures, told.with_columns(missing).select(READ_FAILURES)])
+    return pl.concat([read.failures, told.with_columns(missing).select(*READ_FAILURES)])
 
 
 def _key(key: bytes | None, columns: list[Column]) -> bytes:

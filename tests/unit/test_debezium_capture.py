@@ -4,11 +4,11 @@ import base64
 import json
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 
 import polars as pl
 import pytest
 from changes import changes_of, decoded_silver
+from conftest import SHARED
 from polars.testing import assert_frame_equal
 
 from sluice import Debezium
@@ -16,7 +16,7 @@ from sluice.decode_changes import decode_changes
 from sluice.scd2 import fold, intervals_broken
 from sluice.tables import BRONZE
 
-LIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "debezium" / "postgres-live"
+LIVE = SHARED / "debezium" / "postgres-live"
 pytestmark = pytest.mark.skipif(
     not LIVE.exists(), reason="the shared data of debezium/postgres-live is absent"
 )
@@ -29,8 +29,8 @@ TABLES = {
                   | {"score": float, "tier": str}),
     "orders": ("id", {"id": int, "customer_id": int, "status": str, "amount": pl.Decimal(12, 2), "ref": str}
                | {"placed_at": NAIVE, "attrs": str}),
-    "order_lines": (("order_id", "line_no"), {"order_id": int, "line_no": pl.Int16, "sku": str, "qty": pl.Int32}
-                    | {"price": pl.Decimal(9, 4)}),
+    "order_lines": (("order_id", "line_no"), {"order_id": int, "line_no": pl.Int16, "sku": str}
+                    | {"qty": pl.Int32, "price": pl.Decimal(9, 4)}),
     "documents": ("id", {"id": int, "title": str, "body": str, "rev": pl.Int32}),
     "documents_full": ("id", {"id": int, "title": str, "body": str, "blob": pl.Binary, "rev": pl.Int32}),
     "scratch": ("id", {"id": int, "v": str}),

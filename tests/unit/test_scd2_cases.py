@@ -7,17 +7,16 @@ import json
 import zipfile
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 
 import polars as pl
 import pytest
 from changes import bronze, changes_of, decoded_silver, silver_rows
+from conftest import SHARED
 
 from sluice.scd2 import fold, intervals_broken
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-LOG = DATA / "streams" / "incidents" / "incident_event_log.zip"
-pytestmark = pytest.mark.skipif(not DATA.exists(), reason="the shared data is absent")
+LOG = SHARED / "streams" / "incidents" / "incident_event_log.zip"
+pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is absent")
 
 # Not ours: a delete told as a version of its own; the reload of one partition of a source; closing at a
 # moment before the version began.
@@ -30,7 +29,7 @@ LEFT_OUT = (
 
 
 def cases(file: str, member: str) -> list:
-    path = DATA / "scd2" / file
+    path = SHARED / "scd2" / file
     found = json.loads(path.read_text())[member] if path.exists() else []
     return [pytest.param(case, id=case["name"]) for case in found if not case["name"].startswith(LEFT_OUT)]
 
@@ -72,7 +71,7 @@ def images(
 
 @pytest.fixture
 def feed() -> dict:
-    return json.loads((DATA / "scd2" / "databricks_docs_cases.json").read_text())["cdf"]
+    return json.loads((SHARED / "scd2" / "databricks_docs_cases.json").read_text())["cdf"]
 
 
 def of_feed(feed: dict, *, truncate: bool = False, **options) -> list[dict]:
