@@ -17,11 +17,17 @@ from sluice.json_rows import Read, read_rows
 from sluice.json_shape import Tree, tree
 
 CHUNK = 32 << 20  # bytes read at once: bounds memory
-FEW = 200  # values for which the fast way's preparations do not pay
+FEW = 500  # values for which the fast way's preparations do not pay
 
 
 def read_columns(values: pl.Series, columns: Sequence[Column], options: Json, *, few: int = FEW) -> Read:
     """Read a series of JSON objects (Binary, null: nothing to read) into the columns of a contract.
+
+    Args:
+        values: any number of values; they are read in chunks.
+        columns: of one contract; several may take members of one object, by their paths.
+        options: how date-times without offset, and as numbers, are read.
+        few: up to how many values are read one by one.
 
     Raises:
         ColumnTypeError: a column has a type that no JSON value can become.
