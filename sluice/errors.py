@@ -258,3 +258,20 @@ class SamplesError(PermanentError):
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"cannot read {file} ({reason}); name a file with one value a line")
+
+
+class DownloadError(RetryableError):
+    """A program that the demo or a test runs could not be fetched."""
+
+    def __init__(self, source: str, detail: str) -> None:
+        super().__init__(
+            f"{source} could not be read ({detail}); check the network, or a proxy and its certificates "
+            "(HTTPS_PROXY, REQUESTS_CA_BUNDLE), or set KAFKA_BOOTSTRAP_SERVERS to a Kafka that runs"
+        )
+
+
+class DemoKafkaError(PermanentError):
+    """The demo's own Kafka could not be started."""
+
+    def __init__(self, folder: str, detail: str, fix: str) -> None:
+        super().__init__(f"the Kafka in {folder} does not start: {detail}; {fix}")
