@@ -8,16 +8,20 @@ did that.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import polars as pl
 
 from sluice.carry import carry
 from sluice.contract import Changes, Debezium
+from sluice.positions import encode
 from sluice.tables import ROW_COORDINATES, dimension
 
 _BY_TIME = ("_epoch", "_timestamp", "_offset", "_partition")
-_OURS = ("_position", "_op", "_valid_from", "_timestamp", *ROW_COORDINATES)
+_OURS = ("_position", "_op", "_order", "_valid_from", *ROW_COORDINATES)
 _GONE = pl.col("_op").is_in(["d", "t"])
+_ROW = pl.int_range(pl.len())
+_END = pl.len() - 1 == _ROW
 _SAME_KEY = pl.col("_id") == pl.col("_id").shift(-1)
 
 
@@ -42,33 +46,36 @@ def fold(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
     parts = [pl.DataFrame(schema=columns)]
-    for part, order in _ordered(changes, stream):
-        states = carry(_states(part, order, stream), stream)
+    for part in _ordered(changes, stream):
+        states = carry(_states(part, stream), stream)
         folded = _versions(states, stream) if stream.history else states.filter(_last() & ~_GONE)
         parts.append(folded.select(pl.col(name).cast(dtype) for name, dtype in columns.items()))
     return pl.concat(parts)
 
 
-def _ordered(changes: pl.DataFrame, stream: Changes) -> Iterator[tuple[pl.DataFrame, tuple[str, ...]]]:
-    """Give the changes with the columns that order them; those of a truncate belong to all keys."""
+def _ordered(changes: pl.DataFrame, stream: Changes) -> Iterator[pl.DataFrame]:
+    """Give the changes with `_order`; those of truncates belong to all keys."""
+    told = changes.with_columns(_order="_position")
     by_log = not stream.sequences and not isinstance(stream.value, Debezium)
     if not by_log or changes["_partition"].n_unique() < 2:  # noqa: PLR2004  # one partition: offsets order
-        yield changes, ("_position",)
+        yield told
         return
-    everywhere = pl.lit(value=True) if stream.snapshot else pl.col("_op") == "t"
-    common = changes.filter(everywhere)["_partition"].unique()
+    clock = pl.col("_timestamp").fill_null(datetime.min.replace(tzinfo=UTC))
+    timed = changes.with_columns(encode(changes.with_columns(clock), _BY_TIME).alias("_order"))
+    truncate = pl.col("_op") == "t"
+    everywhere = changes if stream.snapshot else changes.filter(truncate)
+    common = everywhere["_partition"].unique()
     if len(common) > 1:
-        yield changes, _BY_TIME
+        yield timed
         return
     mixed = pl.col("_partition").n_unique().over(stream.keys) > 1
     if len(common):
         mixed |= pl.col("_partition") != common[0]
-    truncate = pl.col("_op") == "t"
-    yield changes.filter(~mixed | truncate), ("_position",)
-    yield changes.filter(mixed | truncate), _BY_TIME
+    yield told.filter(~mixed | truncate)
+    yield timed.filter(mixed | truncate)
 
 
-def _states(part: pl.DataFrame, order: Sequence[str], stream: Changes) -> pl.DataFrame:
+def _states(part: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """Sort the changes by key and order, once each, and close them where a truncate or an image does.
 
     Adds `_id` (one number a key) and `_begin` (the running maximum of `_valid_from`).
@@ -77,17 +84,20 @@ def _states(part: pl.DataFrame, order: Sequence[str], stream: Changes) -> pl.Dat
     carried = [n for n in ("_unavailable", "_previous_key") if part[n].null_count() < part.height]
     names = dict.fromkeys([*(column.name for column in stream.columns), *_OURS, *carried])
     rows = part.lazy().filter(pl.col("_op") != "t").select(*names)
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*keys, *order))
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*keys, "_order"))
     new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in keys)
-    sorted_ = (
-        rows.sort(*dict.fromkeys([*keys, *order, *ROW_COORDINATES]))
-        .filter(~same | (pl.int_range(pl.len()) == pl.len() - 1))  # of equal positions the last
-        .with_columns(_id=(new | (pl.int_range(pl.len()) == 0)).cum_sum())
-        .collect()
-    )
-    states = sorted_.with_columns(_running(sorted_).alias("_begin"))
-    closers = _closers(part, order, stream)
-    return _closed(states, closers, order, stream) if closers.height else states
+    ordered = rows.sort(*keys, "_order", *ROW_COORDINATES).collect()
+    once = _without(ordered, same & ~_END)  # of equal positions the last
+    states = once.with_columns(_id=(new | (_ROW == 0)).cum_sum())
+    states = states.with_columns(_running(states).alias("_begin"))
+    closers = _closers(part, stream)
+    return _closed(states, closers, stream) if closers.height else states
+
+
+def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
+    """Drop rows; most often there are none, and copying all for nothing costs."""
+    dropped = rows.select(condition).to_series()
+    return rows.filter(~dropped) if dropped.any() else rows
 
 
 def _running(rows: pl.DataFrame) -> pl.Expr:
@@ -99,55 +109,40 @@ def _running(rows: pl.DataFrame) -> pl.Expr:
     return begin.cum_max().forward_fill().over("_id")
 
 
-def _closers(part: pl.DataFrame, order: Sequence[str], stream: Changes) -> pl.DataFrame:
-    """List what ends keys that it does not name: truncates, and the beginnings of images."""
+def _closers(part: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """List in order what ends keys that it does not name: truncates, and the beginnings of images.
+
+    Columns `_order`, `_image` (null: a truncate) and `_until` (the running maximum of `_valid_from`).
+    """
     truncates = (
         part.filter(pl.col("_op") == "t")
         .sort(*ROW_COORDINATES)
-        .unique(order, keep="last", maintain_order=True)  # of equal positions the last
+        .unique("_order", keep="last", maintain_order=True)  # of equal positions the last
+        .select("_order", _until="_valid_from")
     )
-    if stream.snapshot is None:
-        return truncates.select(*order, "_valid_from", pl.lit(None, pl.Boolean).alias("_image"))
-    image = pl.col(stream.snapshot).alias("_image")
-    ordered = part.sort(*order)
-    starts = ordered.group_by(image, maintain_order=True).agg(
-        *(pl.col(name).first() for name in order), pl.col("_valid_from").min()
-    )
-    images = starts.filter(pl.col("_image").is_not_null()).select(*order, "_valid_from", "_image")
-    return pl.concat(
-        [truncates.select(*order, "_valid_from", pl.lit(None).alias("_image")), images],
-        how="vertical_relaxed",
-    )
+    closers = [truncates]
+    if stream.snapshot is not None:
+        image = pl.col(stream.snapshot).alias("_image")
+        of_image = part.filter(image.is_not_null() & (pl.col("_op") != "t")).group_by(image)
+        closers.append(of_image.agg(pl.col("_order").min(), pl.col("_valid_from").min().alias("_until")))
+    listed = pl.concat(closers, how="diagonal").sort("_order")
+    return listed.with_columns(pl.col("_until").cum_max().forward_fill())
 
 
-def _closed(
-    states: pl.DataFrame, closers: pl.DataFrame, order: Sequence[str], stream: Changes
-) -> pl.DataFrame:
+def _closed(states: pl.DataFrame, closers: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """Put a delete between two changes of a key where a truncate or an image lies between them."""
-    closers = closers.sort(*order).with_columns(pl.col("_valid_from").cum_max().forward_fill())
-    both = pl.concat(
-        [
-            closers.select(*order, _row=pl.lit(-1, pl.Int64)),
-            states.select(*order, _row=pl.int_range(pl.len())),
-        ]
-    )
-    # At an equal position the closer comes first: it closes only what was before it.
-    ranked = both.sort(*order, "_row").with_columns(_before=(pl.col("_row") < 0).cum_sum().cast(pl.Int64))
-    places = ranked.filter(pl.col("_row") >= 0).sort("_row")["_before"]
-    until, images = closers["_valid_from"], closers["_image"]
-    last = closers.height
-    states = states.with_columns(
-        places.alias("_next"),  # how many closers lie before a row is the number of the next one
-        until.gather((places - 1).clip(0))
-        .zip_with(places > 0, pl.Series([None], dtype=until.dtype))
-        .alias("_floor"),
-    ).with_columns(_begin=pl.max_horizontal("_begin", "_floor"))
+    # At an equal position the closer comes first: it closes only what was before it. How many closers lie
+    # before a row is also the number of the next one.
+    places = closers["_order"].search_sorted(states["_order"], side="right").cast(pl.Int64)
+    until, last = closers["_until"], closers.height
+    floor = until.gather(pl.select(pl.when(places > 0).then(places - 1)).to_series())
+    states = states.with_columns(_next=places, _begin=pl.max_horizontal("_begin", floor))
     follower = pl.col("_next").shift(-1)
     limit = pl.when(_SAME_KEY).then(follower).otherwise(last)
     closing = states.with_columns(_row=pl.int_range(pl.len()) * 2, _limit=limit.fill_null(last))
     if stream.snapshot:
         coming = pl.when(_SAME_KEY).then(pl.col(stream.snapshot).shift(-1))
-        found = images.gather(states["_next"].clip(0, last - 1))
+        found = closers["_image"].gather(states["_next"].clip(0, last - 1))
         spared = (pl.lit(found) == coming).fill_null(value=False)  # the image has the key: it closes nothing
         closing = closing.with_columns(_next=pl.col("_next") + spared.cast(pl.Int64))
     closing_rows = closing.filter((pl.col("_next") < pl.col("_limit")) & ~_GONE)
@@ -156,34 +151,28 @@ def _closed(
         pl.lit("t").alias("_op"),
         pl.col("_row") + 1,
     )
-    return pl.concat([closing, ends]).sort("_row").drop("_row", "_next", "_floor", "_limit")
+    return pl.concat([closing, ends]).sort("_row").drop("_row", "_next", "_limit")
 
 
 def _last() -> pl.Expr:
     """Tell the last state of each key."""
-    return ~_SAME_KEY | (pl.int_range(pl.len()) == pl.len() - 1)
+    return ~_SAME_KEY | _END
 
 
 def _versions(states: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """Turn the sorted states of keys into half-open intervals."""
-    end = pl.int_range(pl.len()) == pl.len() - 1
-    superseded = _SAME_KEY & (pl.col("_begin").eq_missing(pl.col("_begin").shift(-1))) & ~end
-    states = states.filter(~superseded)
+    superseded = _SAME_KEY & pl.col("_begin").eq_missing(pl.col("_begin").shift(-1)) & ~_END
+    states = _without(states, superseded)
     different = pl.any_horizontal(pl.col(n).ne_missing(pl.col(n).shift()) for n in tracked(stream)) & ~_GONE
-    opens = (
-        (pl.col("_id") != pl.col("_id").shift()).fill_null(value=True) | (_GONE.shift() != _GONE) | different
-    )
-    opening = states.select(opens).to_series()
-    begins = states.filter(opening)["_begin"]
-    return (
-        states.filter(opening.shift(-1, fill_value=True))  # an interval shows its last values
-        .with_columns(begins.alias("valid_from"))
-        .with_columns(valid_to=pl.when(_SAME_KEY).then(pl.col("valid_from").shift(-1)))
-        .filter(~_GONE)
-        .with_columns(
-            is_current=pl.col("valid_to").is_null(),
-            version=pl.int_range(pl.len()).over("_id") + 1,
-        )
+    first = (pl.col("_id") != pl.col("_id").shift()).fill_null(value=True)
+    opening = states.select(first | (_GONE.shift() != _GONE) | different).to_series()
+    begins = states["_begin"].filter(opening)
+    shown = _without(states, ~pl.lit(opening.shift(-1, fill_value=True)))  # an interval shows its last values
+    versions = shown.with_columns(begins.alias("valid_from"))
+    versions = versions.with_columns(valid_to=pl.when(_SAME_KEY).then(pl.col("valid_from").shift(-1)))
+    return _without(versions, _GONE).with_columns(
+        is_current=pl.col("valid_to").is_null(),
+        version=_ROW - pl.when(first).then(_ROW).forward_fill() + 1,
     )
 
 
