@@ -1,11 +1,12 @@
 """A Kafka in memory with the resource's methods, for tests of what lies behind it; proof of nothing about Kafka."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
-
 from resources.kafka import Batch, Topic, Watermarks
-from sluice.errors import TopicMissingError
+
+from sluice.errors import KafkaUnreachableError, TopicMissingError
 from sluice.tables import RECORD
 
 
@@ -16,30 +17,41 @@ class FakeLog:
     records: dict[int, dict] = field(default_factory=dict)
     low: int = 0
     high: int = 0
+    stable: int | None = None  # None: no transaction is open
+    in_order: bool = False
 
     def offset_for_time(self, ms: int) -> int | None:
         return next(
             (o for o, r in sorted(self.records.items()) if o >= self.low and r["timestamp_ms"] >= ms), None
         )
 
-    def stamps(self, first: int, stop: int):
-        inside = {o: r for o, r in sorted(self.records.items()) if max(first, self.low) <= o < stop}
-        return pl.Series(list(inside), dtype=pl.Int64), pl.Series(
-            [r["timestamp_ms"] for r in inside.values()], dtype=pl.Int64
-        )
+    def stamps(self, first: int, stop: int) -> pl.DataFrame:
+        inside = [
+            (o, r["timestamp_ms"])
+            for o, r in sorted(self.records.items())
+            if max(first, self.low) <= o < stop
+        ]
+        return pl.DataFrame(inside, schema={"offset": pl.Int64, "stamp": pl.Int64}, orient="row")
 
 
 class FakeKafka:
     """Topics by name."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.topics: dict[str, list[FakeLog]] = {}
         self.ids: dict[str, str] = {}
+        self.down = False
 
     def create(self, name: str, partitions: int = 1, topic_id: str = "id-1") -> str:
+        """Make a topic; one of that name is forgotten."""
         self.topics[name] = [FakeLog() for _ in range(partitions)]
         self.ids[name] = topic_id
         return name
+
+    def grow(self, name: str) -> int:
+        """Add a partition."""
+        self.topics[name].append(FakeLog())
+        return len(self.topics[name]) - 1
 
     def produce(self, name, value, *, stamp_ms, partition=0, key=None, headers=()) -> int:
         log = self.topics[name][partition]
@@ -60,44 +72,55 @@ class FakeKafka:
         return offset
 
     def gap(self, name, partition=0, count=1) -> None:
+        """Leave offsets without a record, as transaction marks do."""
         self.topics[name][partition].high += count
 
+    def expire(self, name, partition, low) -> None:
+        """Lose what is before an offset, as retention does."""
+        self.topics[name][partition].low = low
+
     def topic(self, name) -> Topic:
+        if self.down:
+            raise KafkaUnreachableError("fake:9092", "it is down")
         if name not in self.topics:
-            raise TopicMissingError(name, "nowhere")
+            raise TopicMissingError(name, "fake:9092")
         return Topic(name, self.ids[name], tuple(range(len(self.topics[name]))))
 
-    def watermarks(self, name, partitions):
+    def watermarks(self, name, partitions) -> dict[int, Watermarks]:
         logs = self.topics[name]
-        return {p: Watermarks(logs[p].low, logs[p].high, logs[p].high) for p in partitions}
+        return {
+            p: Watermarks(logs[p].low, logs[p].high if logs[p].stable is None else logs[p].stable, logs[p].high)
+            for p in partitions
+        }
 
     def log(self, name, partition) -> FakeLog:
         return self.topics[name][partition]
 
-    def open_transactions(self, _name, _partition) -> str:
-        return "none"
+    def open_transactions(self, name, partition) -> str:
+        return "producer 7" if self.topics[name][partition].stable is not None else "none"
 
-    def read(self, name, ranges, *, max_rows, max_bytes):
-        rows, begins, holes = [], {}, {}
-        for partition, (first, stop) in ranges.items():
-            log = self.topics[name][partition]
-            begins[partition] = first
-            if first < log.low:
-                holes[partition] = (first, min(log.low, stop))
-            rows += [(o, r) for o, r in sorted(log.records.items()) if max(first, log.low) <= o < stop]
-        ends = {p: stop for p, (_, stop) in ranges.items()}
-        size = min(max_rows, len(rows)) or 1
-        rows = [r for _, r in rows]
-        at = dict(begins)
-        for start in range(0, max(len(rows), 1), size):
-            part = rows[start : start + size]
-            last = start + size >= len(rows)
-            after = dict(at)
-            for r in part:
-                after[r["partition"]] = r["offset"] + 1
-            if last:
-                after = ends
-            yield Batch(_frame(part), at, after, holes if start == 0 else {})
+    def read(self, name, ranges, *, max_rows, max_bytes) -> Iterator[Batch]:
+        """Give the records of ranges, partitions mixed, in batches; holes where a batch passes them."""
+        logs = self.topics[name]
+        rows = sorted(
+            (
+                record
+                for partition, (first, stop) in ranges.items()
+                for offset, record in logs[partition].records.items()
+                if max(first, logs[partition].low) <= offset < stop
+            ),
+            key=lambda record: (record["offset"], record["partition"]),
+        )
+        at = {partition: first for partition, (first, _) in ranges.items()}
+        for start in range(0, max(len(rows), 1), max_rows):
+            part = rows[start : start + max_rows]
+            after = at | {record["partition"]: record["offset"] + 1 for record in part}
+            if start + max_rows >= len(rows):
+                after = {partition: stop for partition, (_, stop) in ranges.items()}
+            holes = {
+                p: (at[p], min(logs[p].low, after[p])) for p in at if after[p] > at[p] and at[p] < logs[p].low
+            }
+            yield Batch(_frame(part), at, after, holes)
             at = after
 
 
