@@ -49,7 +49,7 @@ class Envelopes:
     """Reads values and keys; parses a schema block that comes again only once."""
 
     def __init__(self) -> None:
-        self._schemas: dict[bytes, Any] = {}
+        self._schemas: dict[bytes, _Schema] = {}
 
     def change(self, value: bytes) -> Change | None:
         """Read one value; None: the record is no change of a row, or as empty as a tombstone.
@@ -74,7 +74,7 @@ class Envelopes:
             image = {}
         if not isinstance(image, dict):
             raise NotAChangeError(f"found op {op} with {shown(image)} in `{side}`")
-        return Change(op, image, _fields(_fields(schema).get(side)), payload)
+        return Change(op, image, schema.sides[side], payload)
 
     def key(self, key: bytes | None) -> tuple[dict[str, Any], Fields]:
         """Read a Kafka key, or the key in a header: its members, and their schema.
@@ -85,9 +85,9 @@ class Envelopes:
         if key is None:
             return {}, {}
         schema, payload = self._open(key)
-        return (payload, _fields(schema)) if isinstance(payload, dict) else ({}, {})
+        return (payload, schema.fields) if isinstance(payload, dict) else ({}, {})
 
-    def _open(self, value: bytes) -> tuple[Any, Any]:
+    def _open(self, value: bytes) -> tuple["_Schema", Any]:
         """Take the schema block off, if there is one."""
         head, found, tail = value.partition(_PAYLOAD)
         if found and head in self._schemas:
@@ -96,10 +96,24 @@ class Envelopes:
                 return self._schemas[head], body["payload"]
         body = parse(value)
         if not isinstance(body, dict) or "payload" not in body or "op" in body:
-            return None, body
+            return _NO_SCHEMA, body
+        schema = _schema(body.get("schema"))
         if found and len(self._schemas) < _KEPT_SCHEMAS and _stands_alone(head):
-            self._schemas[head] = body.get("schema")
-        return body.get("schema"), body["payload"]
+            self._schemas[head] = schema
+        return schema, body["payload"]
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """The fields of a block, and those of the rows in it."""
+
+    fields: Fields
+    sides: Mapping[str, Fields]
+
+
+def _schema(block: Any) -> _Schema:
+    fields = _fields(block)
+    return _Schema(fields, {side: _fields(fields.get(side)) for side in ("before", "after")})
 
 
 def _stands_alone(head: bytes) -> bool:
@@ -130,3 +144,6 @@ def _fields(schema: Any) -> Fields:
     if not isinstance(listed, list):
         return {}
     return {f["field"]: f for f in listed if isinstance(f, dict) and isinstance(f.get("field"), str)}
+
+
+_NO_SCHEMA = _schema(None)

@@ -42,6 +42,7 @@ class _Batch:
     def __init__(self, columns: Sequence[Column], keys: Sequence[str]) -> None:
         self._columns = columns
         self._keys = [column for column in columns if column.name in keys]
+        self._places = [(column, column.name in keys, ".".join(column.path)) for column in columns]
         self._taken = frozenset(column.path[0] for column in columns)
         self._envelopes = Envelopes()
         self._readers: dict[tuple[str, int], tuple[Any, Reader]] = {}
@@ -81,21 +82,25 @@ class _Batch:
         told, told_fields = self._told_key(change, key)
         unavailable = []
         self._unknown.update(change.image.keys() - self._taken)
-        for column, collected in zip(self._columns, self._data, strict=True):
+        for (column, is_key, path), collected in zip(self._places, self._data, strict=True):
             name = column.path[0]
             members, fields = change.image, change.fields
-            if column in self._keys and members.get(name) is None:
+            if is_key and members.get(name) is None:
                 members, fields = told, told_fields
             elif name not in members and name in change.payload:  # `where` may ask for "source.table"
                 members, fields = change.payload, {}
             misfits: list[Misfit] = []
-            value, schema = _member(members, fields.get(name), column.path, misfits)
+            value, schema = members.get(name), fields.get(name)
+            if len(column.path) > 1:
+                value, schema = _inside(value, schema, column.path, misfits)
             if is_unavailable(value, column.dtype):
                 unavailable.append(column.name)
                 value = None
-            read = self._reader(column, schema)(value, ".".join(column.path), misfits)
+            read = self._reader(column, schema)(value, path, misfits)
             collected.append(None if misfits else read)
-            self._failures += [(place, "schema", path, None, reason, column.name) for path, reason in misfits]
+            self._failures += [
+                (place, "schema", where, None, reason, column.name) for where, reason in misfits
+            ]
         return unavailable
 
     def _told_key(self, change: Change, key: bytes | None) -> tuple[dict[str, Any], Fields]:
@@ -153,11 +158,8 @@ class _Batch:
         )
 
 
-def _member(
-    members: Mapping[str, Any], schema: Any, path: tuple[str, ...], misfits: list[Misfit]
-) -> tuple[Any, Any]:
-    """Walk down to a member, and beside it down the schema."""
-    value = members.get(path[0])
+def _inside(value: Any, schema: Any, path: tuple[str, ...], misfits: list[Misfit]) -> tuple[Any, Any]:
+    """Walk from the first member of a path down to the last, and beside it down the schema."""
     for depth, name in enumerate(path[1:], 1):
         if value is None:
             return None, None

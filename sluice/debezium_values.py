@@ -46,6 +46,8 @@ _DATES = ("io.debezium.time.Date", "org.apache.kafka.connect.data.Date")
 
 def is_unavailable(value: Any, dtype: pl.DataType) -> bool:
     """Tell whether a value stands for one that the source did not send."""
+    if value is None or isinstance(value, Number):
+        return False
     if isinstance(value, list):
         return len(value) == 1 and not isinstance(dtype, pl.String) and value[0] == UNAVAILABLE
     if isinstance(value, dict):
@@ -69,15 +71,17 @@ def value_reader(dtype: pl.DataType, schema: Schema | None) -> Reader:
     if isinstance(dtype, pl.Struct):
         inner = {f["field"]: f for f in schema.get("fields") or ()} if schema else {}
         return _struct({f.name: value_reader(f.dtype, inner.get(f.name)) for f in dtype.fields})  # type: ignore[arg-type]
-    plain = reader(dtype, Json())
+    plain, is_float = reader(dtype, Json()), dtype.is_float()
     encoding = str((schema.get("name") or schema.get("type")) if schema else f"a value of {dtype}")
     undo = _written(encoding, schema, dtype) if schema else _unwritten(dtype)
 
     def read(value: Any, path: str, misfits: list[Misfit]) -> Any:
-        if dtype.is_float() and not isinstance(value, Number) and value in _SPECIAL:
+        if value is None:
+            return None
+        if is_float and not isinstance(value, Number) and isinstance(value, str) and value in _SPECIAL:
             return _SPECIAL[value]
-        undone = None if value is None else undo(value)
-        if undone is None and value is not None:
+        undone = undo(value)
+        if undone is None:
             misfits.append((path, f"found {shown(value)}; {encoding}, as Debezium writes it, is expected"))
         return plain(undone, path, misfits)
 
