@@ -79,9 +79,8 @@ def ingest(  # the rest is told in the text
     """
     owned = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
     done = Ingested(sorted({b.tile for b in owned}))
-    stable = {
-        p: w.stable for p, w in kafka.watermarks(stream.topic, sorted({b.partition for b in owned})).items()
-    }
+    marks = kafka.watermarks(stream.topic, sorted({b.partition for b in owned}))
+    stable = {partition: mark.stable for partition, mark in marks.items()}
     for _ in range(ATTEMPTS):
         handle = lake.ensure(tables.bronze(stream))
         runs = _runs(stream, handle, owned, stable, limits.rows)
@@ -95,11 +94,24 @@ def ingest(  # the rest is told in the text
                     say(f"bronze/{stream.name}: {done.rows} records so far")
         except StaleWriterError:  # another run commits the same tiles: go on from where it is
             say(f"bronze/{stream.name}: another run was faster; reading its progress")
+    lows = {partition: mark.low for partition, mark in marks.items()}
+    if before := _left_out(lake, stream, owned, lows):
+        done.notes.append(f"{before} offsets before {stream.partitions.start} left out")
     done.version = handle.version()
     bounds.close(lake, stream, _complete(stream, handle, owned))
     aftermath.finish(lake, stream, "bronze")
     _refuse_blocked(kafka, stream, owned, stable)
     return done
+
+
+def _left_out(lake: Lake, stream: Stream, owned: Sequence[Bounds], lows: Mapping[int, int]) -> int:
+    """Count the offsets before the first tile, as long as it is not closed: so it is said once."""
+    first = stream.partitions.tile_at(stream.partitions.first)
+    begins = {b.partition: b.first_offset for b in owned if b.tile == first}
+    if not begins:
+        return 0
+    rows = bounds.stored(lake, stream).filter((pl.col("tile") == first) & pl.col("closed_at").is_null())
+    return sum(max(0, begins[p] - lows[p]) for p in rows["partition"] if p in begins)
 
 
 def _complete(stream: Stream, handle: DeltaTable, owned: Iterable[Bounds]) -> list[Bounds]:

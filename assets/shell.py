@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from resources.lake import Lake
 from sluice.columns import Column
 from sluice.contract import Stream
-from sluice.errors import PermanentError
+from sluice.errors import RetryableError, SluiceError
 from sluice.partitions import Hourly
 from sluice.tables import Table
 
@@ -43,11 +43,14 @@ def _zone(stream: Stream) -> Any:
 
 @contextmanager
 def failing_clearly() -> Iterator[None]:
-    """Turn a permanent error into a failure that is not tried again."""
+    """Let retryable errors be tried again, and nothing else."""
     try:
         yield
-    except PermanentError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except (RetryableError, dg.Failure):
+        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
+        raise dg.Failure(description=told, allow_retries=False) from error
 
 
 def described(stream: Stream, what: str) -> str:

@@ -136,9 +136,9 @@ def buckets(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
         [_key_text(name, rows.schema[name]) for name in keys], separator="\x1f", ignore_nulls=False
     )
     texts = rows.select(text.alias("_text"))["_text"]
-    found = texts.unique()
-    numbers = [EVERY_BUCKET if t is None else crc32(t.encode()) % BUCKETS for t in found]
-    return texts.replace_strict(found, pl.Series(numbers, dtype=pl.Int32), return_dtype=pl.Int32)
+    found = texts.unique().to_list()
+    numbers = {t: EVERY_BUCKET if t is None else crc32(t.encode()) % BUCKETS for t in found}
+    return pl.Series("_bucket", [numbers[t] for t in texts], dtype=pl.Int32)
 
 
 def _key_text(name: str, dtype: pl.DataType) -> pl.Expr:
