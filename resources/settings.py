@@ -30,6 +30,13 @@ class Settings(BaseSettings):
         default=None,
         description="Kafka's address, `host:port` and more after commas. Unset: the demo's own Kafka.",
     )
+    kafka_options: dict[str, SecretStr] = Field(
+        default={},
+        description=(
+            "More options of the Kafka client as a JSON object, such as "
+            '`{"security.protocol": "SASL_SSL", "sasl.username": "…"}`; never shown.'
+        ),
+    )
     schema_registry_url: str | None = Field(
         default=None, description="A schema registry with Confluent's API. Unset: formats that need one fail."
     )

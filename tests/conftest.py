@@ -5,10 +5,19 @@ reason. Server tests skip rather than run against anything that only looks like 
 """
 
 import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import settings
+
+from sluice.errors import DownloadError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -23,3 +32,77 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared data: ../shared/data does not exist")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a real Kafka, started once for the session (and for each xdist worker)."""
+    from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
+
+    broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))
+    try:
+        broker.start()
+    except DownloadError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no Kafka on this machine: {error}")
+    yield broker.servers
+    broker.stop()
+
+
+@dataclass(frozen=True)
+class MadeTopic:
+    """A topic of a test: its broker and its name, and how to fill it."""
+
+    servers: str
+    name: str
+
+    def produce(
+        self,
+        values: Iterable[bytes | None],
+        *,
+        keys: Iterable[bytes | None] = (),
+        stamps: Iterable[int] = (),
+        headers: list[tuple[str, bytes | None]] | None = None,
+        partition: int = 0,
+        producer: Producer | None = None,
+        **config: Any,
+    ) -> None:
+        """Produce values in order to one partition; one key and one stamp (milliseconds) each, if given."""
+        made = producer or Producer({"bootstrap.servers": self.servers, "linger.ms": 5, **config})
+        errors: list[Any] = []
+        for value, key, stamp in zip_longest(values, keys, stamps):
+            more = {} if stamp is None else {"timestamp": stamp}
+            made.produce(
+                self.name,
+                value,
+                key,
+                partition=partition,
+                headers=headers,
+                on_delivery=lambda error, _: errors.append(error) if error else None,
+                **more,
+            )
+            made.poll(0)
+        assert (made.flush(60), errors) == (0, [])
+
+    def transactions(self, **config: Any) -> Producer:
+        """Make a transactional producer of its own id."""
+        identity = {"transactional.id": f"{self.name}-{uuid4().hex[:6]}"}
+        producer = Producer({"bootstrap.servers": self.servers, "linger.ms": 5, **identity, **config})
+        producer.init_transactions(60)
+        return producer
+
+
+@pytest.fixture
+def topic(kafka: str) -> Callable[..., MadeTopic]:
+    """Give a factory of topics: `topic(partitions=1, **config)`, config with `_` for `.`; stamps are kept."""
+
+    def make(partitions: int = 1, name: str | None = None, **config: str) -> MadeTopic:
+        made = MadeTopic(kafka, name or f"t-{uuid4().hex[:12]}")
+        settled = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
+        settled |= {key.replace("_", "."): value for key, value in config.items()}
+        admin = AdminClient({"bootstrap.servers": kafka})
+        admin.create_topics([NewTopic(made.name, partitions, config=settled)])[made.name].result(30)
+        return made
+
+    return make

@@ -1,0 +1,116 @@
+"""One partition's log as `sluice.tiles` looks at it: look-ups by time, and the stamps of stretches.
+
+Decides that bounds see every record that was written, committed or not (read uncommitted): a look-up must
+give the same answer before and after a transaction ends. It refuses to wait for a broker without end.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from time import monotonic
+from typing import Any
+
+import polars as pl
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from sluice.errors import KafkaReadError
+
+_MOST = 10_000  # messages taken at once
+_PATIENCE = 0.05  # seconds that they are waited for at a time
+_SHORT: Mapping[str, Any] = {
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_uncommitted",
+    "fetch.wait.max.ms": 10,
+    "fetch.queue.backoff.ms": 10,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 32_768,
+    "group.id": "sluice",  # never joined: the client asks for a name
+}
+
+
+class PartitionLog:
+    """The log of one Kafka partition as it was when this was made; a `sluice.tiles.Log`."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        place: tuple[str, int],
+        span: tuple[int, int],
+        *,
+        broker_stamps: bool,
+        timeout: float,
+    ) -> None:
+        self.low, self.high = span
+        self._topic, self._partition = place
+        self._broker_stamps = broker_stamps
+        self._timeout = timeout
+        self._consumer = Consumer({**config, **_SHORT})
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether the broker stamps the records, and did so when the oldest one came."""
+        if not self._broker_stamps:
+            return False
+        oldest = self._messages(self.low, self.high, 1)
+        return all(message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME for message in oldest)
+
+    def offset_for_time(self, ms: int) -> int | None:
+        """Give the first offset whose stamp is `ms` (epoch milliseconds) or later, if any.
+
+        Raises:
+            KafkaReadError: the broker does not tell.
+        """
+        place = TopicPartition(self._topic, self._partition, max(ms, 0))  # negative ones mean something else
+        try:
+            (found,) = self._consumer.offsets_for_times([place], timeout=self._timeout)
+        except KafkaException as error:
+            raise self._failed(f"no look-up of time {ms}: {error}") from error
+        if found.error:
+            raise self._failed(f"no look-up of time {ms}: {found.error}")
+        return found.offset if 0 <= found.offset < self.high else None
+
+    def stamps(self, first: int, stop: int) -> pl.DataFrame:
+        """Give `offset` and `stamp` (epoch milliseconds) of the records in `[first, stop)`, in order.
+
+        Raises:
+            KafkaReadError: the stretch cannot be read.
+        """
+        found = self._messages(first, stop)
+        return pl.DataFrame(
+            {"offset": [m.offset() for m in found], "stamp": [m.timestamp()[1] for m in found]},
+            schema={"offset": pl.Int64, "stamp": pl.Int64},
+        )
+
+    def _messages(self, first: int, stop: int, most: int = _MOST) -> list[Message]:
+        """Read the records of a stretch, taking up to `most` at a time; where `most` is 1, only the first."""
+        begin, stop = max(first, self.low), min(stop, self.high)
+        found: list[Message] = []
+        if begin < stop:
+            self._consumer.assign([TopicPartition(self._topic, self._partition, begin)])
+        deadline = monotonic() + self._timeout
+        while begin < stop and not (found and most == 1):
+            for message in self._consumer.consume(min(most, stop - begin), _PATIENCE):
+                error = message.error()
+                if error and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its only name
+                    begin = stop
+                elif error:
+                    raise self._failed(f"offset {begin}: {error}")
+                else:
+                    begin = (message.offset() or 0) + 1
+                    if begin <= stop:
+                        found.append(message)
+                    deadline = monotonic() + self._timeout
+            if monotonic() > deadline:
+                raise self._failed(f"nothing came from offset {begin} for {self._timeout:g} s")
+        return found
+
+    def _failed(self, what: str) -> KafkaReadError:
+        return KafkaReadError(self._topic, f"partition {self._partition}: {what}")
