@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sluice.debezium_values import Fields, fields_of
 from sluice.errors import NotAChangeError, NotJsonError
 from sluice.json_values import shown
 from sluice.strict_json import parse
@@ -17,9 +18,6 @@ _ROW_OPS = frozenset("crud")
 _KEPT_SCHEMAS = 64  # versions of a schema block that are parsed once
 _STAMPS = frozenset({"ts_ms", "ts_us", "ts_ns"})
 _PAYLOAD = b',"payload":'
-
-Fields = Mapping[str, Mapping[str, Any]]
-"""The blocks of a schema by field; empty where the stream carries none."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Envelopes:
         side = "before" if op == "d" else "after"
         image = payload.get(side)
         if isinstance(image, str):  # MongoDB writes documents as text
-            image = parse(image.encode())
+            image = parse(image.encode(errors="surrogatepass"))
         if image is None and op == "d":
             image = {}
         if not isinstance(image, dict):
@@ -112,8 +110,8 @@ class _Schema:
 
 
 def _schema(block: Any) -> _Schema:
-    fields = _fields(block)
-    return _Schema(fields, {side: _fields(fields.get(side)) for side in ("before", "after")})
+    fields = fields_of(block)
+    return _Schema(fields, {side: fields_of(fields.get(side)) for side in ("before", "after")})
 
 
 def _stands_alone(head: bytes) -> bool:
@@ -137,13 +135,6 @@ def _is_aside(payload: Mapping[str, Any]) -> bool:
         or "tableChanges" in names  # a schema change
         or {"aggregate_type", "type"} <= names  # a notification
     )
-
-
-def _fields(schema: Any) -> Fields:
-    listed = schema.get("fields") if isinstance(schema, dict) else None
-    if not isinstance(listed, list):
-        return {}
-    return {f["field"]: f for f in listed if isinstance(f, dict) and isinstance(f.get("field"), str)}
 
 
 _NO_SCHEMA = _schema(None)

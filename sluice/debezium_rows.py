@@ -6,6 +6,7 @@ delete) or ignored.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,8 @@ import polars as pl
 
 from sluice.columns import Column
 from sluice.contract import Changes
-from sluice.debezium import OLD_KEY, Change, Envelopes, Fields
-from sluice.debezium_values import is_unavailable, value_reader
+from sluice.debezium import OLD_KEY, Change, Envelopes
+from sluice.debezium_values import Fields, fields_of, is_unavailable, value_reader
 from sluice.errors import NotAChangeError, NotJsonError
 from sluice.json_rows import READ_FAILURES, Read
 from sluice.json_values import Misfit, Reader, physical, shown
@@ -25,6 +26,7 @@ from sluice.positions import of_source
 from sluice.strict_json import Number
 from sluice.told import UTC_TIME, Told
 
+_WHOLE = re.compile(r"-?[0-9]{1,30}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -81,7 +83,8 @@ class _Batch:
         place = len(self._rows)
         told, told_fields = self._told_key(change, key)
         unavailable = []
-        self._unknown.update(change.image.keys() - self._taken)
+        strange = change.image.keys() - self._taken
+        self._unknown.update(name if name.isprintable() else ascii(name)[1:-1] for name in strange)
         for (column, is_key, path), collected in zip(self._places, self._data, strict=True):
             name = column.path[0]
             members, fields = change.image, change.fields
@@ -168,8 +171,7 @@ def _inside(value: Any, schema: Any, path: tuple[str, ...], misfits: list[Misfit
             misfits.append((where, f"found {shown(value)}; an object with the member {name!r} is expected"))
             return None, None
         value = value.get(name)
-        inner = schema.get("fields") or () if schema else ()
-        schema = next((field for field in inner if field.get("field") == name), None)
+        schema = fields_of(schema).get(name)
     return value, schema
 
 
@@ -177,7 +179,7 @@ def _since(source: Mapping[str, Any]) -> datetime | None:
     """Give the source's commit time."""
     for name, unit in (("ts_us", 1), ("ts_ms", 1000)):
         text = str(source.get(name))
-        if text.removeprefix("-").isdecimal():
+        if _WHOLE.fullmatch(text):
             try:
                 return _EPOCH + timedelta(microseconds=int(text) * unit)
             except OverflowError:
@@ -187,4 +189,4 @@ def _since(source: Mapping[str, Any]) -> datetime | None:
 
 def _plain(value: Any) -> Any:
     """Write a key's value as JSON would: numbers without a fraction as numbers."""
-    return int(value) if isinstance(value, Number) and value.lstrip("-").isdecimal() else value
+    return int(value) if isinstance(value, Number) and _WHOLE.fullmatch(value) else value

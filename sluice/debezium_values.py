@@ -7,6 +7,7 @@ strictly as any JSON (`sluice.json_values`), but that a float may be NaN or infi
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from sluice.json_values import Misfit, Reader, reader, shown
 from sluice.strict_json import Number
 
 Schema = Mapping[str, Any]
+Fields = Mapping[str, Schema]
 Undo = Callable[[Any], Any]
 """Gives the value as plain JSON would have it; None where it is not what the encoding allows."""
 
@@ -26,6 +28,8 @@ UNAVAILABLE = "__debezium_unavailable_value"
 _UNAVAILABLE_BYTES = base64.b64encode(UNAVAILABLE.encode()).decode()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400 * 10**9
+_WHOLE = re.compile(r"-?[0-9]{1,30}")
+_LONGEST, _DEEPEST = 1700, 16383  # bytes whose digits Python still writes; decimals that PostgreSQL has
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _UNITS = {"ms": 10**6, "us": 10**3, "ns": 1}
 _STAMPS = {
@@ -67,9 +71,9 @@ def value_reader(dtype: pl.DataType, schema: Schema | None) -> Reader:
     """
     if isinstance(dtype, pl.List | pl.Array):
         size = dtype.size if isinstance(dtype, pl.Array) else None
-        return _list(value_reader(dtype.inner, schema and schema.get("items")), size)  # type: ignore[arg-type]
+        return _list(value_reader(dtype.inner, _block(schema, "items")), size)  # type: ignore[arg-type]
     if isinstance(dtype, pl.Struct):
-        inner = {f["field"]: f for f in schema.get("fields") or ()} if schema else {}
+        inner = fields_of(schema)
         return _struct({f.name: value_reader(f.dtype, inner.get(f.name)) for f in dtype.fields})  # type: ignore[arg-type]
     plain, is_float = reader(dtype, Json()), dtype.is_float()
     encoding = str((schema.get("name") or schema.get("type")) if schema else f"a value of {dtype}")
@@ -86,6 +90,25 @@ def value_reader(dtype: pl.DataType, schema: Schema | None) -> Reader:
         return plain(undone, path, misfits)
 
     return read
+
+
+def fields_of(schema: Any) -> Fields:
+    """Give the blocks of a schema by field; empty where there are none."""
+    listed = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(listed, list):
+        return {}
+    return {f["field"]: f for f in listed if isinstance(f, dict) and isinstance(f.get("field"), str)}
+
+
+def _block(schema: Schema | None, name: str) -> Any:
+    """Give a block inside a block of a schema."""
+    found = schema.get(name) if schema else None
+    return found if isinstance(found, dict) else None
+
+
+def _parameter(schema: Schema, name: str) -> int | None:
+    text = str((_block(schema, "parameters") or {}).get(name))
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def _list(element: Reader, size: int | None) -> Reader:
@@ -118,11 +141,11 @@ def _written(encoding: str, schema: Schema, dtype: pl.DataType) -> Undo:
     """Undo what the schema says; a column of integers takes counted times as they are."""
     raw = dtype.is_integer()
     if encoding == "org.apache.kafka.connect.data.Decimal":
-        return _decimal(schema.get("parameters") or {}, dtype)
+        return _decimal(_parameter(schema, "scale"), _parameter(schema, "connect.decimal.precision"), dtype)
     if encoding == "io.debezium.data.VariableScaleDecimal":
         return lambda value: _variable(value, dtype)
     if encoding == "io.debezium.data.Bits":
-        return _bits(schema.get("parameters") or {}, dtype)
+        return _bits(_parameter(schema, "length") or 1, dtype)
     if encoding in _DURATIONS:
         unit = _DURATIONS[encoding]
         return _same if raw else lambda value: _duration(value, unit)
@@ -163,7 +186,7 @@ def _same(value: Any) -> Any:
 
 def _count(value: Any) -> int | None:
     """Read a whole number of units."""
-    return int(value) if isinstance(value, Number) and value.lstrip("-").isdecimal() else None
+    return int(value) if isinstance(value, Number) and _WHOLE.fullmatch(value) else None
 
 
 def _bytes(value: Any) -> bytes | None:
@@ -173,9 +196,11 @@ def _bytes(value: Any) -> bytes | None:
         return None
 
 
-def _digits(data: bytes | None, scale: int, dtype: pl.DataType, precision: int | None = None) -> str | None:
+def _digits(
+    data: bytes | None, scale: int | None, dtype: pl.DataType, precision: int | None = None
+) -> str | None:
     """Write an unscaled integer of two's complement as digits; None if it has more than the schema says."""
-    if data is None:
+    if data is None or len(data) > _LONGEST or scale is None or abs(scale) > _DEEPEST:
         return None
     unscaled = int.from_bytes(data, "big", signed=True)
     text = str(abs(unscaled))
@@ -187,11 +212,7 @@ def _digits(data: bytes | None, scale: int, dtype: pl.DataType, precision: int |
     return signed if isinstance(dtype, pl.String) else Number(signed)
 
 
-def _decimal(parameters: Mapping[str, Any], dtype: pl.DataType) -> Undo:
-    scale = int(parameters.get("scale", 0))
-    said = parameters.get("connect.decimal.precision")
-    precision = int(said) if said else None
-
+def _decimal(scale: int | None, precision: int | None, dtype: pl.DataType) -> Undo:
     def undo(value: Any) -> Any:
         if isinstance(value, Number):  # Kafka Connect's decimal.format=NUMERIC
             return str(value) if isinstance(dtype, pl.String) else value
@@ -204,7 +225,7 @@ def _variable(value: Any, dtype: pl.DataType) -> Any:
     if not isinstance(value, dict) or value.keys() != {"scale", "value"}:
         return None
     scale = _count(value["scale"])
-    return None if scale is None else _digits(_bytes(value["value"]), scale, dtype)
+    return _digits(_bytes(value["value"]), scale, dtype)
 
 
 def _guessed(value: Any, dtype: pl.Decimal) -> Any:
@@ -220,9 +241,7 @@ def _guessed(value: Any, dtype: pl.Decimal) -> Any:
     return _digits(_bytes(value), dtype.scale, dtype) if encoded else value
 
 
-def _bits(parameters: Mapping[str, Any], dtype: pl.DataType) -> Undo:
-    length = int(parameters.get("length", 1))
-
+def _bits(length: int, dtype: pl.DataType) -> Undo:
     def undo(value: Any) -> Any:
         data = _bytes(value)
         if data is None or isinstance(dtype, pl.Binary):

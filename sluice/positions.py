@@ -5,7 +5,7 @@ its log. A source that does not tell its place gives null here, and the caller o
 instead. Types without an order of their own (lists, structs) are refused.
 """
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +19,8 @@ _NINES = 10**38 - 1  # the greatest unscaled decimal
 # Fixed widths need no end mark; texts get one that sorts below any character (NUL and SOH are escaped).
 _ESCAPES = {"\x00": "\x01\x02", "\x01": "\x01\x03"}
 _END = "\x01\x01"
+_NUMBER = re.compile(r"[0-9]{1,20}")
+_SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),')  # the last commit, then the LSN
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
 
 
@@ -83,12 +85,10 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
 
 def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:
     lsn = _number(source.get("lsn"))
-    try:
-        commit = _number(json.loads(str(source.get("sequence") or "[null]"))[0])
-    except (ValueError, IndexError, KeyError, TypeError):
+    told = _SEQUENCE.match(str(source.get("sequence") or "[null,"))
+    if lsn is None or told is None:
         return None
-    if lsn is None:
-        return None
+    commit = _number(told[1])
     # A transaction that was open during the initial read may have changes before the read's LSN.
     return (lsn, 0) if initial else (lsn if commit is None else commit, lsn)
 
@@ -107,7 +107,7 @@ def _numbers(source: Mapping[str, Any], *names: str) -> tuple[int, ...] | None:
 
 def _number(value: Any) -> int | None:
     text = str(value)
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def _part(series: pl.Series) -> pl.Series:
