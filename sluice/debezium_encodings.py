@@ -115,7 +115,7 @@ def date_text(value: Any) -> str | None:
 
 
 def stamp(value: Any, unit: int) -> str | None:
-    """Write a count since 1970, in units of so many nanoseconds, as ISO text; None outside the years 1 to 9999."""
+    """Write a count since 1970, in units of so many nanoseconds, as ISO text (years 1 to 9999)."""
     count = _count(value)
     if count is None:
         return None
