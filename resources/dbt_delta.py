@@ -84,6 +84,9 @@ class Plugin(BasePlugin):
             self._versions[table] = int(handle.version())
         elif options["required"]:
             raise TableMissingError(table, lake.path(table))
+        elif options["columns"]:
+            columns = ", ".join(f"{_quoted(name)} {kind}" for name, kind in options["columns"].items())
+            _replace(cursor, relation, f"TABLE {relation} ({columns})")
 
     def _publish(
         self, cursor: duckdb.DuckDBPyConnection, relation: str, table: str, options: Mapping[str, Any]
@@ -120,7 +123,6 @@ class Plugin(BasePlugin):
         dates: Dates | None,
     ) -> None:
         """Put one version of a table under the name that dbt gives it."""
-        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {relation.rsplit('.', 1)[0]}")
         scanned = lake.scan(handle)
         schema = scanned.collect_schema()
         partitions = handle.metadata().partition_columns
@@ -151,6 +153,7 @@ class Plugin(BasePlugin):
 
 def _replace(cursor: duckdb.DuckDBPyConnection, relation: str, definition: str) -> None:
     """Create a view or table in place of what has its name, of whichever kind."""
+    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {relation.rsplit('.', 1)[0]}")
     schema, name = (part.strip('"') for part in relation.split(".")[-2:])
     found = cursor.execute(
         "SELECT table_type FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",

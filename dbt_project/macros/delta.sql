@@ -25,7 +25,7 @@
   {% endcall %}
   {% do adapter.commit() %}
 
-  {% if flags.EMPTY or flags.SAMPLE %}
+  {% if flags.EMPTY or invocation_args_dict.get('sample') %}
     {% do log(model.name ~ ": staged only, the lake stays as it is (--empty or --sample)", info=true) %}
     {% do adapter.store_relation('delta', published, [], 'gold/' ~ this.identifier, 'stand_in',
                                  {'staged': staged | string}) %}

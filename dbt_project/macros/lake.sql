@@ -25,11 +25,18 @@
                                 identifier=node.identifier or node.alias)) }}
 {%- endmacro -%}
 
-{#- Open tables of the lake as relations; one that is open already stays at its version. -#}
+{#-
+  Open tables of the lake as relations; one that is open already stays at its version. A model of gold that was
+  never published is without rows for the tests that name it; who is required to exist is a model's input.
+-#}
 {%- macro open_tables(tables, required) -%}
   {%- for table, node in tables.items() -%}
+    {%- set columns = {} -%}
+    {%- for column in node.columns.values() if column.data_type -%}
+      {%- do columns.update({column.name: column.data_type}) -%}
+    {%- endfor -%}
     {%- do adapter.store_relation('delta', relation_of(node), [], table, 'open',
-                                  {'required': required, 'window': window()}) -%}
+                                  {'required': required, 'window': window(), 'columns': columns}) -%}
   {%- endfor -%}
 {%- endmacro -%}
 
