@@ -6,6 +6,7 @@ itself it is a Kafka that runs already, named by its address; it refuses to star
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from time import monotonic, sleep
 from typing import Self
 
 import confluent_kafka
@@ -56,6 +57,7 @@ class DemoKafka:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+        self.count(name)  # returns when its partitions have leaders
 
     def produce(self, messages: Iterable[Message]) -> int:
         """Produce messages in order, and wait until the broker has them; give how many.
@@ -80,15 +82,26 @@ class DemoKafka:
         return count
 
     def count(self, topic: str) -> int:
-        """Count the offsets that a topic holds."""
+        """Count the offsets that a topic holds.
+
+        Raises:
+            KafkaException: the broker does not tell within half a minute.
+        """
         consumer = Consumer(self._config() | {"group.id": "demo"})
+        deadline = monotonic() + _SECONDS
         try:
-            partitions = consumer.list_topics(topic, timeout=_SECONDS).topics[topic].partitions
-            places = [TopicPartition(topic, partition) for partition in partitions]
-            marks = [consumer.get_watermark_offsets(place, timeout=_SECONDS) for place in places]
+            while True:
+                try:
+                    partitions = consumer.list_topics(topic, timeout=_SECONDS).topics[topic].partitions
+                    places = [TopicPartition(topic, partition) for partition in partitions]
+                    marks = [consumer.get_watermark_offsets(place, timeout=_SECONDS) for place in places]
+                    return sum(high - low for low, high in marks)
+                except KafkaException:  # a new topic has no leaders for a moment
+                    if monotonic() > deadline:
+                        raise
+                    sleep(0.1)
         finally:
             consumer.close()
-        return sum(high - low for low, high in marks)
 
     def _config(self) -> dict[str, str | int | float | bool]:
         return {"bootstrap.servers": self.servers, "log_level": 2}

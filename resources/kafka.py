@@ -217,7 +217,9 @@ class KafkaResource(dg.ConfigurableResource[None]):
                 raise TopicMissingError(name, self._servers) from error
             if failure.code() in _UNREACHABLE:
                 raise KafkaUnreachableError(self._servers, failure.str()) from error
-            raise KafkaReadError(name, str(failure)) from error
+            if failure.code() == KafkaError._NOENT:  # noqa: SLF001  # its only name; no leader, or no topic
+                self.topic(name)
+            raise KafkaReadError(name, str(failure.str())) from error
 
 
 def kafka_resource() -> KafkaResource:

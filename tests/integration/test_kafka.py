@@ -41,9 +41,8 @@ def read_all(
 def test_records_come_back_as_they_were_sent(resource: KafkaResource, topic: Make) -> None:
     made = topic()
     headers = [("a", b"1"), ("a", None), ("b", b""), ("a", b"\x00\xff")]
-    made.produce(
-        [b"v", None, b"", b"\x00\xff"], keys=[b"k", b"", None, b"\xff"], stamps=[START] * 4, headers=headers
-    )
+    values, keys = [b"v", None, b"", b"\x00\xff"], [b"k", b"", None, b"\xff"]
+    made.produce(values, keys=keys, stamps=[START] * 4, headers=headers)
     made.produce([b"plain"])
     (batch,), records = read_all(resource, made)
     assert dict(records.schema) == RECORD
