@@ -147,6 +147,8 @@ def _meet(
     affected = keys.select(same.keys).unique().lazy()
     partitions: set[object] = set()
     looked = keys
+    found = mine.clear()  # a batch without a valid row has nothing to look up
+    unfit = found.with_columns(pl.lit(None, pl.String).alias("_beaten_by"))
     while more := same.partitions(looked) - partitions:  # rows found may lie near dates not looked at yet
         partitions |= more
         winners = stored.filter(pl.col(same.stored_by).is_in(list(partitions)) & ~inside)
