@@ -79,7 +79,8 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
         names = sorted(by_name)
         turn = names.index(context.cursor) + 1 if context.cursor in names else 0
         busy = _busy(context.instance)
-        left, skipped = settings().run_tiles_per_tick, []
+        most = left = settings().run_tiles_per_tick
+        skipped = []
         for name in names[turn:] + names[:turn]:
             stream = by_name[name]
             if name in busy:
@@ -100,8 +101,10 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
             left -= wanted.index(last) + 1
             yield _request(stream, first, last)
             context.update_cursor(name)
-        if skipped:
+        if left == most:  # Dagster takes requests or a reason, not both
             yield dg.SkipReason("; ".join(skipped))
+        elif skipped:
+            context.log.info("not asked for: %s", "; ".join(skipped))
 
     return arrivals
 
