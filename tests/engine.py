@@ -85,7 +85,9 @@ def busy_log(partitions: int = 2) -> FakeKafka:
     return kafka
 
 
-def load(lake: Lake, kafka: FakeKafka, stream: Stream, tiles: Sequence[str], limits=WIDE, now=NOW) -> Ingested:
+def load(
+    lake: Lake, kafka: FakeKafka, stream: Stream, tiles: Sequence[str], limits=WIDE, now=NOW
+) -> Ingested:
     """Bring tiles into bronze."""
     return ingest(lake, kafka, stream, tiles, run_id="run", limits=limits, now=now, say=_silent)
 
@@ -155,8 +157,8 @@ def oracle(records: Sequence[dict], within: timedelta = timedelta(hours=2)) -> d
             told["tombstones"][at] = True
             continue
         try:
-            row = json.loads(record["value"])
-        except ValueError:
+            row = dict(json.loads(record["value"]))  # a list is no object
+        except (ValueError, TypeError):
             told["quarantine"][at] = "decode"
             continue
         if row.get("order_id") is None:
