@@ -52,7 +52,7 @@ class Dbt(DbtCliResource):
     """dagster-dbt's resource without what it does before each command.
 
     It runs `dbt --version`, which asks the package registry for news (measured: 3 s of work, and as long as a
-    closed network takes to say no), and it makes an adapter of its own, which cannot see a database in memory.
+    closed network takes to say no), and makes an adapter of its own, which cannot see a database in memory.
     """
 
     @cached_property
