@@ -1,10 +1,12 @@
 """The whole engine over an in-memory Kafka: contracts, logs, runs, comparisons, and a plain-Python oracle."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
@@ -16,7 +18,7 @@ from assets.ingest import Ingested, Limits, ingest
 from assets.refine import Refined, refine
 from resources.lake import Lake
 from sluice import Events, Hourly, Json, tables
-from sluice.contract import Changes, Stream
+from sluice.contract import Stream
 from tests.fake_kafka import FakeKafka
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -241,5 +243,47 @@ def without_pauses() -> Iterator[None]:
         resources.lake.wait_random_exponential = pause
 
 
-def is_changes(stream: Stream) -> bool:
-    return isinstance(stream, Changes)
+def dying_everywhere(
+    start: Path, folder: Path, work: Callable[[Lake], object], check: Callable[[Lake], object], *, after: bool
+) -> int:
+    """On copies of a lake: die at each commit of some work in turn, do the work again, check the lake.
+
+    `after`: the commit is done, and what follows it is not. Gives how many deaths there were.
+    """
+    for number in range(1, 1000):
+        here = folder / f"death-{number}"
+        shutil.copytree(start, here)
+        lake = Lake(str(here))
+        try:
+            with at_commit(number, kill, after=after):
+                work(lake)
+        except Killed:
+            work(lake)
+            check(lake)
+        else:
+            return number - 1
+        finally:
+            shutil.rmtree(here)
+    raise AssertionError("the work never ends")
+
+
+def meeting_everywhere(
+    start: Path,
+    folder: Path,
+    work: Callable[[Lake], object],
+    rival: Callable[[Lake], object],
+    check: Callable[[Lake], object],
+) -> int:
+    """On copies of a lake: let a rival do its whole work just before each commit of some work in turn."""
+    for number in range(1, 1000):
+        here = folder / f"meeting-{number}"
+        shutil.copytree(start, here)
+        lake = Lake(str(here))
+        with without_pauses(), at_commit(number, lambda lake=lake: rival(lake)) as seen:
+            work(lake)
+        if seen["commits"] >= number:
+            check(lake)
+        shutil.rmtree(here)
+        if seen["commits"] < number:
+            return number - 1
+    raise AssertionError("the work never ends")

@@ -89,7 +89,9 @@ class FakeKafka:
     def watermarks(self, name, partitions) -> dict[int, Watermarks]:
         logs = self.topics[name]
         return {
-            p: Watermarks(logs[p].low, logs[p].high if logs[p].stable is None else logs[p].stable, logs[p].high)
+            p: Watermarks(
+                logs[p].low, logs[p].high if logs[p].stable is None else logs[p].stable, logs[p].high
+            )
             for p in partitions
         }
 
