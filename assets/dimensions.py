@@ -12,7 +12,7 @@ from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Changes
-from sluice.scd2 import intervals_broken
+from sluice.scd2 import intervals_broken, tracked
 
 
 def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
@@ -23,19 +23,25 @@ def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
     if stream.history:
         origins |= {name: ["_valid_from"] for name in ("valid_from", "valid_to")}
 
-    @dg.asset(
-        key=table.name.split("/"),
+    spec = dg.AssetSpec(
+        table.name.split("/"),
+        deps=[silver.name.split("/")],
         description=described(stream, table.description),
         group_name="dimensions",
         kinds={"polars", "deltalake"},
         owners=list(stream.owners),
         tags=dict(stream.tags),
         code_version=stream.code_version,
-        deps=[silver.name.split("/")],
         metadata={
             "dagster/column_schema": column_schema(table, stream.columns),
             "dagster/column_lineage": column_lineage(silver.name, origins),
         },
+    )
+
+    @dg.multi_asset(
+        name=table.name.replace("/", "_"),
+        specs=[spec],
+        backfill_policy=dg.BackfillPolicy.single_run(),  # so that a range of tiles and it can be one run
         pool=table.name.replace("/", "_"),
         retry_policy=RETRIES,
     )
@@ -45,7 +51,7 @@ def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
         told = {"silver_version": done.silver_version, "buckets_folded": done.buckets}
         if not done.buckets:
             told["said"] = "unchanged"  # type: ignore[assignment]  # metadata of any kind
-        return dg.MaterializeResult(metadata=table_metadata(lake.lake, table) | told)
+        return dg.MaterializeResult(asset_key=spec.key, metadata=table_metadata(lake.lake, table) | told)
 
     return dimension
 
@@ -56,7 +62,7 @@ def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
 
     def find(lake: Lake, _tiles: list[str] | None) -> Iterator[Finding]:
         rows = lake.read(tables.dimension(stream)).collect()
-        broken = intervals_broken(rows, stream.keys, history=stream.history)
+        broken = intervals_broken(rows, stream.keys, history=stream.history, track=tracked(stream))
         yield Finding("intervals_hold", broken, "Intervals of a key are disjoint, not empty, in order.")
         if not _ordered_by_offset(stream):
             return

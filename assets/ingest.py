@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 from deltalake import DeltaTable
-from resources.kafka import Batch, KafkaResource
 
 from assets import aftermath, bounds
 from assets.bounds import Bounds
+from resources.kafka import Batch, KafkaResource
 from resources.lake import ATTEMPTS, Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice

@@ -78,10 +78,16 @@ def _touched(lake: Lake, stream: Changes, handle: DeltaTable, silver: DeltaTable
     if before is None:  # first run, other rules, or a version that is gone: fold everything
         was = set(lake.scan(handle).select("_bucket").unique().collect()["_bucket"])
         return {b for b in set(now.values()) | was if b != EVERY_BUCKET}
-    changed = {b for path, b in (now.items() ^ before.items())}
-    if EVERY_BUCKET in changed:  # a truncate concerns every key
+    changed = {bucket for _, bucket in now.items() ^ before.items()}
+    if changed and (EVERY_BUCKET in changed or _reach_across(lake, stream, silver)):
         changed |= set(now.values())
     return changed - {EVERY_BUCKET}
+
+
+def _reach_across(lake: Lake, stream: Changes, silver: DeltaTable) -> bool:
+    """Tell whether changes may concern keys of other buckets: complete images, renamed keys."""
+    renamed = pl.col("_previous_key").is_not_null().any()
+    return stream.snapshot is not None or bool(lake.scan(silver).select(renamed).collect().item())
 
 
 def _files_before(lake: Lake, stream: Changes, version: int | None) -> dict[str, int] | None:
