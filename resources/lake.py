@@ -70,7 +70,18 @@ class Lake:
         Raises:
             LakeError: the store cannot be written.
             TableSchemaError: a column is stored in a type that cannot become the contract's.
+            RaceLostError: others change the table's columns all the time.
         """
+
+        def step() -> DeltaTable:
+            handle = self._made(table)
+            with self._errors(table.name):
+                adopt_columns(self, handle, table)
+            return handle
+
+        return self.retrying(table.name, step)
+
+    def _made(self, table: Table) -> DeltaTable:
         handle = self.open(table.name)
         if handle is None:
             schema = pl.DataFrame(schema=table.columns).to_arrow().schema
@@ -86,7 +97,6 @@ class Lake:
                     storage_options=dict(self.storage_options),
                 )
             handle = DeltaTable(self.path(table.name), storage_options=dict(self.storage_options))
-        adopt_columns(self, handle, table)
         return handle
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:
