@@ -81,10 +81,8 @@ class KafkaResource(dg.ConfigurableResource[None]):
         admin = self._admin()
         try:
             found = self._ask(name, admin.describe_topics(TopicCollection([name]), **self._wait)[name])
-        except KafkaUnreachableError:
-            metadata = self._listed(admin)
-            if not metadata.cluster_id.startswith(_IN_MEMORY):
-                raise
+        except KafkaUnreachableError as error:
+            metadata = self._in_memory(admin, error)
             if name not in metadata.topics:
                 raise TopicMissingError(name, self._servers) from None
             partitions = metadata.topics[name].partitions  # it knows no ids, and forgets all when it ends
@@ -111,13 +109,18 @@ class KafkaResource(dg.ConfigurableResource[None]):
         """
         admin = self._admin()
         resource = ConfigResource(ResourceType.TOPIC, name)
-        asked = self._ask(name, admin.describe_configs([resource], **self._wait)[resource])
+        try:
+            asked = self._ask(name, admin.describe_configs([resource], **self._wait)[resource])
+            broker_stamps = asked["message.timestamp.type"].value == "LogAppendTime"
+        except KafkaUnreachableError as error:
+            self._in_memory(admin, error)
+            broker_stamps = False
         marks = self.watermarks(name, [partition])[partition]
         return PartitionLog(
             self._config,
             (name, partition),
             (marks.low, marks.high),
-            broker_stamps=asked["message.timestamp.type"].value == "LogAppendTime",
+            broker_stamps=broker_stamps,
             timeout=self.timeout_seconds,
         )
 
@@ -189,11 +192,15 @@ class KafkaResource(dg.ConfigurableResource[None]):
     def _admin(self) -> AdminClient:
         return AdminClient(self._config)
 
-    def _listed(self, admin: AdminClient) -> Any:
+    def _in_memory(self, admin: AdminClient, error: KafkaUnreachableError) -> Any:
+        """Give the metadata of a broker in memory, which answers few requests; of others, raise the error."""
         try:
-            return admin.list_topics(timeout=self.timeout_seconds)
-        except KafkaException as error:
-            raise KafkaUnreachableError(self._servers, str(error.args[0].str())) from error
+            metadata = admin.list_topics(timeout=1)
+        except KafkaException:
+            raise error from None
+        if not (metadata.cluster_id or "").startswith(_IN_MEMORY):
+            raise error
+        return metadata
 
     def _offsets(
         self,

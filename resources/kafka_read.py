@@ -24,10 +24,10 @@ _FAST: Mapping[str, Any] = {
     "isolation.level": "read_committed",
     "fetch.wait.max.ms": 10,
     "fetch.queue.backoff.ms": 10,  # the default of a second makes a batch reader four times slower
-    "queued.max.messages.kbytes": 131_072,
+    "queued.max.messages.kbytes": 65_536,
     "group.id": "sluice",  # never joined: the client asks for a name
 }
-_QUEUED = 1_000_000  # messages fetched ahead at most
+_QUEUED = 200_000  # messages fetched ahead, over all partitions; each costs half a kilobyte besides its bytes
 _PATIENCE = 0.1  # seconds that messages are waited for at a time
 _CHUNK_ROWS = 20_000
 _CHUNK_BYTES = 16 << 20
@@ -67,7 +67,7 @@ class Reader:
         self._lost = list(self._stops)  # to be placed where the log has them
         self._placed: set[int] = set()
         self._row_bytes = _CHUNK_BYTES // _FIRST_CHUNK
-        ahead = max(1, min(_QUEUED, self._left()))
+        ahead = max(1, min(_QUEUED, self._left()) // max(1, len(self._stops)))
         self._consumer = Consumer({**config, **_FAST, "queued.min.messages": ahead})
 
     def batches(self, max_rows: int, max_bytes: int) -> Iterator[Batch]:

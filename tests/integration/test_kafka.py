@@ -63,6 +63,10 @@ def test_each_kind_of_stamp_is_kept(resource: KafkaResource, topic: Make) -> Non
     assert records["timestamp_ms"].to_list() == stamps
     assert records["timestamp"].is_null().to_list() == [False, False, True, True]
     assert set(records["timestamp_type"]) == {"CreateTime"}
+    unknown = topic()
+    unknown.produce([b"x"], stamps=[-1])
+    _, records = read_all(resource, unknown)
+    assert (records["timestamp_ms"][0], records["timestamp"][0]) == (-1, None)
     stamped = topic(message_timestamp_type="LogAppendTime")
     stamped.produce([b"x"], stamps=[START])
     _, records = read_all(resource, stamped)
