@@ -156,7 +156,13 @@ class EmbeddedKafka(DemoKafka):
         if not (self.folder / "data" / "meta.properties").exists():
             cluster = urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
             command = [str(JAVA), "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*", "kafka.tools.StorageTool"]
-            command += ["format", "-t", cluster, "--standalone", "-c", str(self.folder / "server.properties")]
+            command += [
+                "format",
+                f"--cluster-id={cluster}",
+                "--standalone",
+                "-c",
+                str(self.folder / "server.properties"),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 self._fail(f"its storage cannot be formatted: {done.stdout}{done.stderr}")
