@@ -98,8 +98,8 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     owned = bounds.stored(lake, stream)["tile"].unique() if tiles is None else tiles
     known = bounds.known(lake, stream, owned)
     stops = pl.DataFrame(
-        [(b.tile, b.epoch, b.partition, position(silver, stream, b)) for b in known],
-        schema={**{c: tables.TILES[c] for c in _TILE}, "stop": pl.Int64},
+        [(b.tile, b.epoch, b.partition, position(silver, stream, b), b.next_offset) for b in known],
+        schema={**{c: tables.TILES[c] for c in _TILE}, "stop": pl.Int64, "end": pl.Int64},
         orient="row",
     )
     of_tiles = pl.col("tile").is_in(list(owned)) & (pl.col("epoch") == stream.epoch)
@@ -116,7 +116,8 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         "losers": lake.read(tables.losers(stream)),
         "quarantined": lake.read(tables.quarantine(stream)).filter(is_open),
     }
-    undecided = pl.col("offset") >= pl.col("stop")  # a batch's side tables are written before it counts
+    offset = pl.col("offset")  # a batch's side tables are written before it counts
+    undecided = (offset >= pl.col("stop")) & (offset < pl.col("end")).fill_null(value=True)
     placed = (
         pl.concat(
             rows.select(_AT).filter(of_tiles).with_columns(place=pl.lit(name))

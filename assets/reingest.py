@@ -1,7 +1,7 @@
 """Mending bronze: a complete tile whose rows and bounds disagree is replaced, as a whole, in one commit.
 
 From Kafka if every offset that bronze holds comes back, else from bronze itself (each record once, strangers
-out), and it says which. Good data is never replaced by less. Also acknowledges losses, which nothing mends.
+out, completed by what Kafka has), and it says which; a record that neither has any more is a hole. Good data is never replaced by less. Also acknowledges losses, which nothing mends.
 """
 
 from collections.abc import Sequence
@@ -62,12 +62,13 @@ def _replace(
         own = held.filter(inside).unique(["partition", "offset"])
         fresh, lost = _from_kafka(kafka, stream, tile, pieces)
         whole = own.join(fresh, on=["partition", "offset"], how="anti").height == 0
-        rows, source = (fresh, "Kafka") if whole else (own, "bronze itself: Kafka no longer has all of it")
+        rows, source = fresh, "Kafka"
+        if not whole:
+            more = fresh.join(own, on=["partition", "offset"], how="anti")
+            rows, source = pl.concat([own, more]), "bronze itself: Kafka no longer has all of it"
+            lost = _gone(lake, stream, pieces, rows)
         number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
-        told = [
-            _account(stream, p, rows, lost.get(p.partition, 0) if whole else 0, number, run_id)
-            for p in pieces
-        ]
+        told = [_account(stream, p, rows, lost.get(p.partition, 0), number, run_id) for p in pieces]
         kept = held.filter(pl.col("epoch") != stream.epoch)
         lake.commit(
             handle,
@@ -101,6 +102,18 @@ def _from_kafka(
         for partition, (first, stop) in batch.holes.items():
             lost[partition] = lost.get(partition, 0) + stop - first
     return pl.concat(frames), lost
+
+
+def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], rows: pl.DataFrame) -> dict[int, int]:
+    """Count by partition what neither bronze nor Kafka has, though it was no gap when it was read."""
+    told = accounts.current(aftermath.ledger(lake, stream, "bronze"))
+    lost = {}
+    for piece in pieces:
+        at = (pl.col("tile") == piece.tile) & (pl.col("epoch") == piece.epoch)
+        gaps = told.filter(at & (pl.col("partition") == piece.partition))["gaps"].sum()
+        held = rows.filter(pl.col("partition") == piece.partition).height
+        lost[piece.partition] = max(0, piece.offsets - held - gaps)
+    return lost
 
 
 def _account(

@@ -71,7 +71,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     """
     same = dedupe.identity(stream)
     old = _old(lake, handle, same, batch)
-    met, partitions = _meet(lake, stream, handle, same, batch, old)
+    met, partitions = _meet(lake, stream, handle, same, batch)
     rows = _Rows(lake, stream, handle, batch)
     decided = same.decide(met)
     while (lacking := rows.lacking(decided)).height:  # losers of tiles that other rules decided
@@ -122,12 +122,20 @@ def _with_verdicts(decided: pl.DataFrame, batch: Batch, losing: pl.DataFrame) ->
 
 def _old(lake: Lake, handle: DeltaTable, same: Identity, batch: Batch) -> pl.DataFrame:
     """Give what silver holds of the slices already: all of it goes, and comes back if it is right."""
-    again = side_tables.within(batch.slices, "_") if batch.rebuild else pl.lit(value=False)
-    return lake.scan(handle).select(*AT, same.stored_by).filter(again).collect()
+    return lake.scan(handle).select(*AT, same.stored_by).filter(_again(batch)).collect()
+
+
+def _again(batch: Batch) -> pl.Expr:
+    """Tell the rows of silver that a rebuild decides anew: its records', and strangers in its tiles."""
+    if not batch.rebuild:
+        return pl.lit(value=False)
+    tiles, epochs = {s.tile for s in batch.slices}, {s.epoch for s in batch.slices}
+    in_tile = pl.col("_tile").is_in(list(tiles)) & pl.col("_epoch").is_in(list(epochs))
+    return side_tables.within(batch.slices, "_") | in_tile
 
 
 def _meet(
-    lake: Lake, stream: Stream, handle: DeltaTable, same: Identity, batch: Batch, old: pl.DataFrame
+    lake: Lake, stream: Stream, handle: DeltaTable, same: Identity, batch: Batch
 ) -> tuple[pl.DataFrame, set[object]]:
     """Bring together all rows that could be the same fact as one of the batch, or of what it gives up.
 
@@ -142,7 +150,7 @@ def _meet(
     inside = side_tables.within(batch.slices, "_") if batch.rebuild else pl.lit(value=False)
     keys = mine
     if batch.rebuild:
-        given_up = stored.join(old.lazy(), on=ROW_COORDINATES, how="semi").select(columns).collect()
+        given_up = stored.filter(_again(batch)).select(columns).collect()
         keys = pl.concat([mine, given_up, beaten.filter(inside).select(columns).collect()])
     affected = keys.select(same.keys).unique().lazy()
     partitions: set[object] = set()
@@ -151,7 +159,7 @@ def _meet(
     unfit = found.with_columns(pl.lit(None, pl.String).alias("_beaten_by"))
     while more := same.partitions(looked) - partitions:  # rows found may lie near dates not looked at yet
         partitions |= more
-        winners = stored.filter(pl.col(same.stored_by).is_in(list(partitions)) & ~inside)
+        winners = stored.filter(pl.col(same.stored_by).is_in(list(partitions)) & ~_again(batch))
         losing = beaten.filter(same.stored_in(partitions) & ~inside)
         found, unfit = pl.collect_all(
             rows.join(affected, on=same.keys, how="semi", nulls_equal=True) for rows in (winners, losing)
@@ -191,8 +199,8 @@ class _Rows:
         missing = wanted.join(there, on=ROW_COORDINATES, how="anti")
         if not missing.height:
             return there
-        stored = self._stored.join(missing.lazy(), on=ROW_COORDINATES, how="semi").select(self.columns)
-        return pl.concat([there, stored.collect()])
+        stored = self._stored.join(missing.lazy(), on=AT, how="semi").select(self.columns)
+        return pl.concat([there, stored.collect().unique(ROW_COORDINATES)])
 
     def lacking(self, decided: pl.DataFrame) -> pl.DataFrame:
         """Read the losers whose lot changed again; give those that break today's contract."""
@@ -252,7 +260,7 @@ def _commit(
         return lake.commit(handle, added, progress=progress, fences=fences, metadata=metadata)
     rewritten = sorted(set(added[same.stored_by]) | set(gone[same.stored_by]))
     there = lake.scan(handle).filter(pl.col(same.stored_by).is_in(rewritten))
-    rest = there.join(gone.lazy(), on=ROW_COORDINATES, how="anti").collect().select(added.columns)
+    rest = there.join(gone.lazy(), on=AT, how="anti").collect().select(added.columns)
     values = ", ".join(f"'{value}'" if isinstance(value, date) else str(value) for value in rewritten)
     return lake.commit(
         handle,

@@ -119,7 +119,7 @@ def folded(commits: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 def current(ledger: pl.DataFrame) -> pl.DataFrame:
     """Keep the accounts that tell of today's tables: those of the last generation of each tile."""
-    last = pl.col("generation").max().over("stream", "layer", "tile")
+    last = pl.col("generation").max().over("stream", "layer", "epoch", "tile")
     return ledger.filter(pl.col("generation") == last)
 
 
