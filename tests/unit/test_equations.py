@@ -1,0 +1,239 @@
+"""Tables that someone tampered with: the right equation breaks, and materializing the tile again heals it."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from assets import aftermath, equations, reingest
+from resources.lake import Lake
+from sluice import tables
+from sluice.accounts import Account, unbalanced
+from sluice.tables import LEDGER_TABLE, Table
+from tests.fake_kafka import FakeKafka
+from tests.engine import HOURS, assert_same, both, busy_log, decide, load, orders, prove, send, state, value
+
+STREAM = orders()
+TILES = HOURS[:4]
+SILVER, BRONZE = tables.silver(STREAM), tables.bronze(STREAM)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    both(Lake(str(folder)), busy_log(), STREAM, TILES)
+    return folder
+
+
+@pytest.fixture
+def lake(whole, tmp_path) -> Lake:
+    shutil.copytree(whole, tmp_path / "lake")
+    return Lake(str(tmp_path / "lake"))
+
+
+def tamper(lake: Lake, table: Table, change) -> None:
+    """Write a table's rows again, changed behind the engine's back."""
+    rows = lake.read(table).collect()
+    everything = " OR ".join(f"{table.partition_by[0]} = '{v}'" for v in rows[table.partition_by[0]].unique())
+    lake.commit(lake.open(table.name), change(rows), mode="overwrite", predicate=everything)
+
+
+def first_of(rows: pl.DataFrame, tile: str = TILES[1]) -> pl.Expr:
+    """Name one row of a tile."""
+    column = "_tile" if "_tile" in rows.columns else "tile"
+    prefix = "_" if column == "_tile" else ""
+    at = rows.filter(pl.col(column) == tile).sort(f"{prefix}partition", f"{prefix}offset").row(0, named=True)
+    return (pl.col(f"{prefix}partition") == at[f"{prefix}partition"]) & (
+        pl.col(f"{prefix}offset") == at[f"{prefix}offset"]
+    )
+
+
+def dropped(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(~first_of(rows))
+
+
+def doubled(rows: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([rows, rows.filter(first_of(rows))])
+
+
+def moved(to: str):
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        column = "_tile" if "_tile" in rows.columns else "tile"
+        there = pl.when(first_of(rows)).then(pl.lit(to)).otherwise(pl.col(column))
+        return rows.with_columns(there.alias(column))
+
+    return change
+
+
+def copied(to: str):
+    def change(rows: pl.DataFrame) -> pl.DataFrame:
+        column = "_tile" if "_tile" in rows.columns else "tile"
+        return pl.concat([rows, rows.filter(first_of(rows)).with_columns(pl.lit(to).alias(column))])
+
+    return change
+
+
+def resolved(rows: pl.DataFrame) -> pl.DataFrame:
+    stamp = pl.when(first_of(rows)).then(pl.col("quarantined_at")).otherwise(pl.col("resolved_at"))
+    return rows.with_columns(resolved_at=stamp)
+
+
+IN_SILVER = {
+    "a row is gone": (SILVER, dropped, {TILES[1]}),
+    "a row is there twice": (SILVER, doubled, {TILES[1]}),
+    "a row is in a later tile": (SILVER, moved(TILES[3]), {TILES[1], TILES[3]}),
+    "a row is in an earlier tile": (SILVER, moved(TILES[0]), {TILES[0], TILES[1]}),
+    "a row is also in a later tile": (SILVER, copied(TILES[3]), {TILES[3]}),
+    "a row is also in an earlier tile": (SILVER, copied(TILES[0]), {TILES[0]}),
+    "quarantine says resolved": (tables.quarantine(STREAM), resolved, {TILES[1]}),
+    "quarantine lost a record": (tables.quarantine(STREAM), dropped, {TILES[1]}),
+    "a loser is gone": (tables.losers(STREAM), dropped, {TILES[1]}),
+    "a loser is there twice": (tables.losers(STREAM), doubled, {TILES[1]}),
+}
+
+
+@pytest.mark.parametrize("case", IN_SILVER)
+def test_silver_that_was_tampered_with_is_found_and_healed(lake, case):
+    """The third equation names the tiles; deciding them again heals (kafka-medallion 10; kinesis 16)."""
+    wanted = state(lake, STREAM)
+    table, change, tiles = IN_SILVER[case]
+    tamper(lake, table, change)
+    broken = equations.silver_unequal(lake, STREAM)
+    assert set(broken["tile"]) == tiles
+    assert equations.bronze_unequal(lake, STREAM).is_empty()
+    done = decide(lake, STREAM, sorted(tiles))
+    assert done.notes
+    assert_same(wanted, state(lake, STREAM))
+    prove(lake, STREAM)
+
+
+IN_BRONZE = {
+    "a record is gone": (dropped, {TILES[1]}),
+    "a record is there twice": (doubled, {TILES[1]}),
+    "a record is in a later tile": (moved(TILES[3]), {TILES[1], TILES[3]}),
+    "a record is also in an earlier tile": (copied(TILES[0]), {TILES[0]}),
+}
+
+
+def mend(lake: Lake, kafka, tiles=TILES) -> list[str]:
+    return reingest.mend(lake, kafka, STREAM, tiles, run_id="mend", every=False)
+
+
+@pytest.mark.parametrize("case", IN_BRONZE)
+def test_bronze_that_was_tampered_with_is_found_and_healed_from_kafka(lake, case):
+    """The second equation names the tiles; each is replaced as a whole (kafka-medallion 1, 10)."""
+    wanted = lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
+    change, tiles = IN_BRONZE[case]
+    tamper(lake, BRONZE, change)
+    assert set(equations.bronze_unequal(lake, STREAM)["tile"]) == tiles
+    assert mend(lake, busy_log()) == [f"replaced {tile} from Kafka" for tile in sorted(tiles)]
+    assert lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
+    prove(lake, STREAM)
+    assert mend(lake, busy_log()) == []
+
+
+def test_bronze_is_healed_from_itself_where_kafka_lost_records(lake):
+    """Never is good data replaced by less."""
+    wanted = lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
+    tamper(lake, BRONZE, doubled)
+    kafka = busy_log()
+    for partition in (0, 1):
+        kafka.expire("t", partition, 1000)
+    assert mend(lake, kafka) == [f"replaced {TILES[1]} from bronze itself: Kafka no longer has all of it"]
+    assert lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
+    prove(lake, STREAM)
+    assert equations.holes(lake, STREAM).is_empty()
+
+
+def test_a_record_that_neither_bronze_nor_kafka_has_is_a_hole_not_a_gap(lake):
+    """What was read once and is gone for good is told as a loss."""
+    tamper(lake, BRONZE, dropped)
+    kafka = busy_log()
+    for partition in (0, 1):
+        kafka.expire("t", partition, 1000)
+    mend(lake, kafka)
+    assert equations.bronze_unequal(lake, STREAM).is_empty()
+    lost = equations.holes(lake, STREAM)
+    assert lost.select("tile", "holes").rows() == [(TILES[1], 1)]
+
+
+def test_what_kafka_still_has_of_a_tile_completes_what_bronze_has(lake):
+    """A record that bronze lost comes back, though Kafka no longer has all of its tile."""
+    wanted = lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
+    tile = wanted.filter((pl.col("tile") == TILES[1]) & (pl.col("partition") == 0))["offset"]
+    last = (pl.col("partition") == 0) & (pl.col("offset") == tile.max())
+    tamper(lake, BRONZE, lambda rows: rows.filter(~last))
+    kafka = busy_log()
+    kafka.expire("t", 0, tile.min() + 1)
+    assert len(mend(lake, kafka)) == 1
+    assert lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
+    prove(lake, STREAM)
+    assert equations.holes(lake, STREAM).is_empty()
+
+
+def test_a_changed_ledger_is_not_whole(lake):
+    assert aftermath.ledger_is_whole(lake, STREAM, "silver")
+    tamper(lake, LEDGER_TABLE, lambda rows: rows.with_columns(read=pl.col("read") + 1))
+    assert not aftermath.ledger_is_whole(lake, STREAM, "silver")
+    assert equations.unbalanced(lake, STREAM, "silver").height > 0
+
+
+def test_an_account_that_does_not_add_up_is_found():
+    """The first equation."""
+    good = {"read": 3, "accepted": 1, "quarantined": 1, "ignored": 1}
+    named = dict.fromkeys(Account.__dataclass_fields__, "x") | {
+        "generation": 1,
+        "epoch": 1,
+        "partition": 0,
+        "first_offset": 0,
+        "next_offset": 3,
+        "duplicates": 0,
+        "conflicts": 0,
+        "tombstones": 0,
+    }
+    assert Account(**named | good).balanced
+    assert not Account(**named | good | {"read": 4}).balanced
+    rows = pl.DataFrame([named | good, named | good | {"tombstones": 1}], strict=False)
+    assert unbalanced(rows).height == 1
+
+
+def test_records_lost_before_they_were_read_are_holes_until_acknowledged(tmp_path):
+    """Retention took what was never read: named, red, and green again with a reason kept."""
+    lake, kafka = Lake(str(tmp_path)), busy_log()
+    load(lake, kafka, STREAM, TILES[:1])
+    assert equations.holes(lake, STREAM).is_empty()  # gaps are no holes
+    kafka.expire("t", 0, 14)
+    done = load(lake, kafka, STREAM, TILES)
+    lost = equations.holes(lake, STREAM)
+    assert done.holes == lost["holes"].sum() > 0
+    assert set(lost["partition"]) == {0}
+    decide(lake, STREAM, TILES)
+    prove(lake, STREAM)
+    assert reingest.acknowledge(lake, STREAM, "retention was too short") == lost.height
+    assert equations.holes(lake, STREAM).is_empty()
+    kept = lake.read(tables.ACKNOWLEDGED_TABLE).collect()
+    assert (set(kept["reason"]), kept["holes"].sum()) == ({"retention was too short"}, done.holes)
+    assert reingest.acknowledge(lake, STREAM, "again") == 0
+
+
+def test_gaps_are_counted_and_are_no_loss(lake):
+    kafka = busy_log()
+    ledger = aftermath.ledger(lake, STREAM, "bronze")
+    gaps = sum(log.high - len(log.records) for log in kafka.topics["t"])
+    assert (ledger["gaps"].sum(), ledger["holes"].sum()) == (gaps, 0)
+    assert gaps > 0
+
+
+@pytest.mark.parametrize(("share", "over"), [(0.5, True), (0.51, False)])
+def test_a_tile_with_too_many_refused_records_is_named(tmp_path, share, over):
+    """The share of each tile, not of all (kafka-medallion 10)."""
+    stream, lake, kafka = orders(max_quarantined=share - 0.001), Lake(str(tmp_path)), FakeKafka()
+    kafka.create("t")
+    for n in range(4):
+        send(kafka, value(f"o{n}", "1" if n % 2 else "-1", n), n)
+    for n in range(4):
+        send(kafka, value(f"p{n}", "1", 60 + n), 60 + n)
+    both(lake, kafka, stream, TILES)
+    found = equations.over_quarantined(lake, stream)
+    assert found.rows() == ([(TILES[0], 4, 2, 0.5)] if over else [])

@@ -1,0 +1,167 @@
+"""Silver under crashes at every commit, under rivals at every commit, and decided anew."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from assets.ingest import Limits
+from assets.refine import refine
+from resources.lake import Lake
+from sluice.errors import BronzeMissingError, RaceLostError
+from tests.engine import (
+    HOURS,
+    assert_same,
+    at_commit,
+    both,
+    busy_log,
+    decide,
+    dying_everywhere,
+    load,
+    meeting_everywhere,
+    orders,
+    prove,
+    state,
+    without_pauses,
+)
+
+STREAM = orders()
+TILES = HOURS[:4]
+FEW = Limits(8, 2**40)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Give a lake that one run made, with nothing to disturb it."""
+    folder = tmp_path_factory.mktemp("whole")
+    both(Lake(str(folder)), busy_log(), STREAM, TILES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory) -> Path:
+    """Give a lake with all of bronze, and silver of two tiles whose winners the others displace."""
+    folder = tmp_path_factory.mktemp("half")
+    lake = Lake(str(folder))
+    load(lake, busy_log(), STREAM, TILES)
+    decide(lake, STREAM, [TILES[1], TILES[2]])
+    return folder
+
+
+@pytest.fixture
+def is_right(whole):
+    """Give a check: the lake equals the undisturbed one, and proves itself."""
+    wanted = state(Lake(str(whole)), STREAM)
+
+    def check(lake: Lake) -> None:
+        prove(lake, STREAM)
+        assert_same(wanted, state(lake, STREAM))
+
+    return check
+
+
+def rest(lake: Lake) -> None:
+    decide(lake, STREAM, [TILES[0], TILES[3]], FEW)
+
+
+def anew(lake: Lake) -> None:
+    decide(lake, STREAM, TILES[:2], replace=True)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_death_at_any_commit_is_mended_by_the_next_run(half, tmp_path, is_right, after):
+    """Winners displaced, side tables first: the tables are as if undisturbed (event-streaming 6, kinesis 15, 16)."""
+    assert dying_everywhere(half, tmp_path, rest, is_right, after=after) >= 6
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_death_in_a_rebuild_loses_nothing(whole, tmp_path, is_right, after):
+    """A tile decided anew as the next generation, killed at each commit, and decided again (kinesis 16)."""
+    assert dying_everywhere(whole, tmp_path, anew, is_right, after=after) >= 3
+
+
+def test_a_death_and_then_the_other_tiles_first(half, tmp_path, is_right):
+    """What a dead run left in the side tables misleads no tile that is decided before it runs again."""
+
+    def other_way(lake: Lake) -> None:
+        decide(lake, STREAM, [TILES[3]])
+        decide(lake, STREAM, [TILES[0]])
+
+    def forward(lake: Lake) -> None:
+        decide(lake, STREAM, [TILES[0]])
+        decide(lake, STREAM, [TILES[3]])
+
+    for first, second in ((forward, other_way), (other_way, forward)):
+        number = 0
+
+        def work(lake: Lake, first=first, second=second) -> None:
+            nonlocal number
+            number += 1
+            (first if number % 2 else second)(lake)  # each death is followed by the other order
+
+        number = 0
+        assert dying_everywhere(half, tmp_path, work, is_right, after=False) >= 4
+
+
+def test_rivals_on_the_same_tiles_meet_at_every_commit(half, tmp_path, is_right):
+    """The rival does all the work between reading and committing (kafka-medallion 40, 41, 43, 44)."""
+    assert meeting_everywhere(half, tmp_path, rest, rest, is_right) >= 2
+
+
+def test_rivals_on_tiles_of_the_same_keys_meet_at_every_commit(half, tmp_path, is_right):
+    """Other tiles, same facts: one reads again what the other displaced (kafka-medallion 40, 44)."""
+
+    def mine(lake: Lake) -> None:
+        decide(lake, STREAM, [TILES[0]])
+
+    def other(lake: Lake) -> None:
+        decide(lake, STREAM, [TILES[3]])
+
+    assert meeting_everywhere(half, tmp_path, mine, other, is_right) >= 2
+
+
+def test_a_rebuild_meets_a_run_of_other_tiles(half, tmp_path, is_right):
+    """A tile decided anew while its neighbours are decided (kafka-medallion 40)."""
+
+    def again(lake: Lake) -> None:
+        decide(lake, STREAM, TILES[1:3], replace=True)
+
+    assert meeting_everywhere(half, tmp_path, again, rest, is_right) >= 1
+    assert meeting_everywhere(half, tmp_path, rest, again, is_right) >= 2
+
+
+def test_losing_every_race_ends_with_an_error_that_names_the_table(half, tmp_path):
+    """Races are bounded; all that was committed stands (kafka-medallion 44)."""
+    lake = Lake(str(half))
+    commit, depth = Lake.commit, [0]
+
+    def always_second(self, handle, rows, **arguments):
+        if depth[0] == 0 and (handle.metadata().name or "").startswith("silver/"):
+            depth[0] = 1
+            fresh = lake.open("silver/orders")
+            names = [f"tile/{TILES[0]}", f"tile/{TILES[3]}"]
+            commit(self, fresh, pl.DataFrame(schema=dict(rows.schema)), fences=names)
+            depth[0] = 0
+        return commit(self, handle, rows, **arguments)
+
+    Lake.commit = always_second
+    try:
+        with without_pauses(), pytest.raises(RaceLostError, match=r"silver/orders.*fewer runs"):
+            decide(lake, STREAM, [TILES[0]])
+    finally:
+        Lake.commit = commit
+    both(lake, busy_log(), STREAM, TILES)
+    prove(lake, STREAM)
+
+
+def test_silver_of_a_tile_that_bronze_never_read_is_refused_by_name(whole):
+    with pytest.raises(BronzeMissingError, match=r"2026-01-01-07:00.*materialize bronze/orders"):
+        refine(Lake(str(whole)), STREAM, [HOURS[7]], run_id="r", limits=FEW)
+
+
+def test_an_unchanged_tile_commits_nothing(whole):
+    """Incremental: what is decided is not decided again (kafka-medallion 14)."""
+    lake = Lake(str(whole))
+    with at_commit(0, lambda: None) as seen:
+        done = decide(lake, STREAM, TILES)
+    assert (seen["commits"], done.accounts) == (0, [])
