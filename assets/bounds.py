@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 import polars as pl
-from resources.kafka import KafkaResource, Topic
 
+from resources.kafka import KafkaResource, Topic
 from resources.lake import Lake
-from sluice import tiles
 from sluice.contract import Stream
 from sluice.errors import PartitionsChangedError, TopicRecreatedError
 from sluice.partitions import Window
 from sluice.tables import TILES, TILES_TABLE
+from sluice.tiles import bounds, first_offset
 
 _KEY = ("epoch", "tile", "partition")
 
@@ -121,8 +121,8 @@ def _plan(
         elif mine.height:
             first = log.low
         else:
-            first = tiles.first_offset(log, _milliseconds(stream.partitions.first))
-        ends = tiles.bounds(log, first, [_milliseconds(w.end) for w in passed], _milliseconds(now))
+            first = first_offset(log, _milliseconds(stream.partitions.first))
+        ends = bounds(log, first, [_milliseconds(w.end) for w in passed], _milliseconds(now))
         common = {"stream": stream.name, "partition": partition, "topic_id": topic.id, "epoch": stream.epoch}
         for window, begin, end in zip(passed, [first, *ends], ends, strict=False):
             rows.append(common | {"tile": window.tile, "first_offset": begin, "next_offset": end})

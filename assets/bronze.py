@@ -1,12 +1,10 @@
 """Bronze: one asset a stream, its records as they came, by tile; and the checks that none is missing."""
 
-from collections.abc import Iterator
-
 import dagster as dg
-from resources.kafka import KafkaResource
+import polars as pl
 
 from assets import equations, reingest
-from assets.checked import Finding, checks_of
+from assets.checked import Rule, Tiles, checks_of
 from assets.ingest import Limits, ingest
 from assets.shell import (
     RETRIES,
@@ -18,6 +16,7 @@ from assets.shell import (
     table_metadata,
     tile_rows,
 )
+from resources.kafka import KafkaResource
 from resources.lake import Lake
 from resources.settings import settings
 from resources.storage import LakeResource
@@ -99,14 +98,20 @@ def topic_asset(stream: Stream) -> dg.AssetSpec:
 def bronze_checks(stream: Stream) -> dg.AssetChecksDefinition:
     """Make the checks of `bronze/<stream>`: the first two equations, and no loss."""
 
-    def find(lake: Lake, tiles: list[str] | None) -> Iterator[Finding]:
-        broken = equations.unbalanced(lake, stream, "bronze")
-        yield Finding("accounts_balance", broken, "Every account adds up (equation 1).")
-        broken = equations.bronze_unequal(lake, stream, tiles)
-        yield Finding("offsets_accounted_for", broken, "Records, gaps and holes fill the range (equation 2).")
-        yield Finding("nothing_lost", equations.holes(lake, stream), "No record was gone before it was read.")
-        broken = equations.bronze_unequal(lake, stream)
-        yield Finding("no_tile_left_failed", broken, "Equation 2 holds for every tile, also older ones.")
+    def unbalanced(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        return equations.unbalanced(lake, stream, "bronze")
 
-    blocking = ("accounts_balance", "offsets_accounted_for", "nothing_lost")
-    return checks_of(["bronze", stream.name], find, blocking=blocking, standing=("no_tile_left_failed",))
+    def unequal(lake: Lake, tiles: Tiles) -> pl.DataFrame:
+        return equations.bronze_unequal(lake, stream, tiles)
+
+    def holes(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        return equations.holes(lake, stream)
+
+    fills = "Records, gaps and holes fill the range of"
+    rules = [
+        Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced),
+        Rule("offsets_accounted_for", f"{fills} each tile of the run (equation 2).", unequal),
+        Rule("nothing_lost", "No record was gone before it was read, or the loss is acknowledged.", holes),
+        Rule("no_tile_left_failed", f"{fills} every tile, also older ones.", unequal, "standing"),
+    ]
+    return checks_of(["bronze", stream.name], rules)

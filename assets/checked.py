@@ -1,13 +1,13 @@
-"""Checks that count from the tables: one step an asset, re-runnable alone, partitions in metadata.
+"""Checks that count from the tables: one step an asset, re-runnable alone, partitions in the metadata.
 
 A check of a run looks at the run's tiles; Dagster keeps one timeline an asset, so a later tile's pass would
-hide an earlier failure: the standing check looks at all tiles each time. What breaks a rule is shown, with
-a few of its rows.
+hide an earlier failure: a standing check looks at all tiles each time. What breaks a rule is shown, with a
+few of its rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import polars as pl
@@ -16,65 +16,62 @@ from resources.lake import Lake
 from resources.storage import LakeResource
 
 _SHOWN = 10
-Find = Callable[[Lake, list[str] | None], Iterator["Finding"]]
+Tiles = list[str] | None  # those of the run; None: all
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The outcome of one check: the rows that break it (none: it holds)."""
+class Rule:
+    """One check.
 
-    check: str
-    broken: pl.DataFrame
-    rule: str
-
-
-def checks_of(
-    key: Sequence[str],
-    find: Find,
-    *,
-    blocking: Sequence[str] = (),
-    standing: Sequence[str] = (),
-    warning: Sequence[str] = (),
-    rules: dict[str, str] | None = None,
-) -> dg.AssetChecksDefinition:
-    """Make the checks of an asset from a function that finds what breaks each.
-
-    `find` is given the lake and the tiles of the run (None: all), and yields a finding for each check named
-    in `blocking` (downstream waits), `standing` and `warning`.
+    Attributes:
+        name: the check's name.
+        says: the rule, in a sentence.
+        broken: finds what breaks it (no rows: it holds), in the tiles of the run or in all.
+        kind: `blocking`: downstream waits; `standing`: looks at all tiles, always; `warning`: only told.
     """
+
+    name: str
+    says: str
+    broken: Callable[[Lake, Tiles], pl.DataFrame]
+    kind: Literal["blocking", "standing", "warning"] = "blocking"
+
+
+def checks_of(key: Sequence[str], rules: Sequence[Rule]) -> dg.AssetChecksDefinition:
+    """Make the checks of an asset."""
     asset = dg.AssetKey(list(key))
-    described = rules or {}
     specs = [
-        dg.AssetCheckSpec(name, asset=asset, blocking=name in blocking, description=described.get(name))
-        for name in (*blocking, *standing, *warning)
+        dg.AssetCheckSpec(rule.name, asset=asset, blocking=rule.kind == "blocking", description=rule.says)
+        for rule in rules
     ]
 
     @dg.multi_asset_check(name=f"{'_'.join(key)}_checks", specs=specs, can_subset=True)
     def checks(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[dg.AssetCheckResult]:
         tiles = tiles_of_run(context)
         wanted = {check.name for check in context.selected_asset_check_keys}
-        for finding in find(lake.lake, tiles):
-            if finding.check not in wanted:
-                continue
-            shown = finding.broken.head(_SHOWN)
-            looked = "all" if tiles is None or finding.check in standing else ", ".join(tiles[:50])
-            told: dict[str, Any] = {"partitions": looked, "broken": finding.broken.height}
-            if shown.height:
-                told["examples"] = dg.MetadataValue.md(_markdown(shown))
-            severe = dg.AssetCheckSeverity.WARN if finding.check in warning else dg.AssetCheckSeverity.ERROR
-            yield dg.AssetCheckResult(
-                asset_key=asset,
-                check_name=finding.check,
-                passed=finding.broken.height == 0,
-                severity=severe,
-                description=finding.rule,
-                metadata=told,
-            )
+        for rule in rules:
+            if rule.name in wanted:
+                looked = None if rule.kind == "standing" else tiles
+                yield _result(asset, rule, looked, rule.broken(lake.lake, looked))
 
     return checks
 
 
-def tiles_of_run(context: dg.AssetCheckExecutionContext) -> list[str] | None:
+def _result(asset: dg.AssetKey, rule: Rule, tiles: Tiles, broken: pl.DataFrame) -> dg.AssetCheckResult:
+    looked = "all" if tiles is None else ", ".join(tiles[:50])
+    told: dict[str, Any] = {"partitions": looked, "broken": broken.height}
+    if broken.height:
+        told["examples"] = dg.MetadataValue.md(_markdown(broken.head(_SHOWN)))
+    severe = dg.AssetCheckSeverity.WARN if rule.kind == "warning" else dg.AssetCheckSeverity.ERROR
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=rule.name,
+        passed=broken.height == 0,
+        severity=severe,
+        metadata=told,
+    )
+
+
+def tiles_of_run(context: dg.AssetCheckExecutionContext) -> Tiles:
     """Give the partitions that a run was asked for; None where it was asked for none."""
     if context.has_partition_key_range or context.has_partition_key:
         return list(context.partition_keys)

@@ -1,11 +1,9 @@
 """Dimensions: the latest image or the full history of every entity, folded from silver's changes."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import polars as pl
 
-from assets.checked import Finding, checks_of
+from assets.checked import Rule, Tiles, checks_of
 from assets.merge import merge
 from assets.shell import RETRIES, column_lineage, column_schema, described, failing_clearly, table_metadata
 from resources.lake import Lake
@@ -13,6 +11,7 @@ from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Changes
 from sluice.scd2 import intervals_broken, tracked
+from sluice.tables import EVERY_BUCKET
 
 
 def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
@@ -58,25 +57,24 @@ def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
 
 def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
     """Make the checks of `dimensions/<stream>`: its intervals, and keys seen in two Kafka partitions."""
-    key = ["dimensions", stream.name]
 
-    def find(lake: Lake, _tiles: list[str] | None) -> Iterator[Finding]:
+    def intervals(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         rows = lake.read(tables.dimension(stream)).collect()
-        broken = intervals_broken(rows, stream.keys, history=stream.history, track=tracked(stream))
-        yield Finding("intervals_hold", broken, "Intervals of a key are disjoint, not empty, in order.")
-        if not _ordered_by_offset(stream):
-            return
-        changes = lake.read(tables.silver(stream)).group_by(stream.keys)
-        spread = changes.agg(partitions=pl.col("_partition").n_unique()).filter(pl.col("partitions") > 1)
-        yield Finding(
-            "keys_in_one_partition",
-            spread.collect(),
-            "Offsets order the changes of a key only within one Kafka partition; these keys were seen in "
-            "more, and are ordered by timestamp and offset: name a `sequence`.",
-        )
+        return intervals_broken(rows, stream.keys, history=stream.history, track=tracked(stream))
 
-    warning = ("keys_in_one_partition",) if _ordered_by_offset(stream) else ()
-    return checks_of(key, find, blocking=("intervals_hold",), warning=warning)
+    def spread(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        changes = lake.read(tables.silver(stream)).filter(pl.col("_bucket") != EVERY_BUCKET)
+        seen = changes.group_by(stream.keys).agg(partitions=pl.col("_partition").n_unique())
+        return seen.filter(pl.col("partitions") > 1).collect()
+
+    rules = [Rule("intervals_hold", "A key's intervals are disjoint, not empty and in order.", intervals)]
+    if _ordered_by_offset(stream):
+        says = (
+            "Offsets order a key's changes within one Kafka partition only: keys seen in more are ordered by "
+            "timestamp and offset. Name a `sequence`."
+        )
+        rules.append(Rule("keys_in_one_partition", says, spread, "warning"))
+    return checks_of(["dimensions", stream.name], rules)
 
 
 def _ordered_by_offset(stream: Changes) -> bool:

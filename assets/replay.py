@@ -7,6 +7,7 @@ still breaks the contract stays where it is.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -66,9 +67,8 @@ def replay(
     version: int | None = None
     for tile in open_rows.select("tile").unique().collect()["tile"].sort():
         of_tile = Choice([tile], choice.stages, choice.rules)
-        seen, settled = lake.retrying(
-            f"silver/{stream.name}", lambda c=of_tile: _once(lake, stream, c, run_id)
-        )
+        once = partial(_once, lake, stream, of_tile, run_id)
+        seen, settled = lake.retrying(f"silver/{stream.name}", once)
         aftermath.finish(lake, stream, "silver")
         read += seen
         if settled:

@@ -11,7 +11,7 @@ import polars as pl
 
 from assets import aftermath, equations
 from assets.bronze import limits
-from assets.checked import Finding, checks_of
+from assets.checked import Rule, Tiles, checks_of
 from assets.refine import Refined, refine
 from assets.shell import (
     RETRIES,
@@ -131,18 +131,25 @@ def _by_tile(lake: Lake, stream: Stream, wanted: list[str]) -> dict[str, dict[st
 def silver_checks(stream: Stream) -> dg.AssetChecksDefinition:
     """Make the checks of `silver/<stream>`: the equations, and the share that was refused."""
 
-    def find(lake: Lake, tiles: list[str] | None) -> Iterator[Finding]:
-        broken = equations.unbalanced(lake, stream, "silver")
-        yield Finding("accounts_balance", broken, "Every account adds up (equation 1).")
-        broken = equations.silver_unequal(lake, stream, tiles)
-        yield Finding("records_accounted_for", broken, "Each record is in one place (equation 3).")
-        over = equations.over_quarantined(lake, stream)
-        mine = over if tiles is None else over.filter(pl.col("tile").is_in(tiles))
-        share = f"At most {stream.max_quarantined:.2%} of a tile's records are in quarantine."
-        yield Finding("quarantine_within_limit", mine, share)
-        broken = equations.silver_unequal(lake, stream)
-        left = pl.concat([broken.select("tile"), over.select("tile")]).unique().sort("tile")
-        yield Finding("no_tile_left_failed", left, "Equation 3 and the share hold for every tile.")
+    def unbalanced(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        return equations.unbalanced(lake, stream, "silver")
 
-    blocking = ("accounts_balance", "records_accounted_for", "quarantine_within_limit")
-    return checks_of(["silver", stream.name], find, blocking=blocking, standing=("no_tile_left_failed",))
+    def unequal(lake: Lake, tiles: Tiles) -> pl.DataFrame:
+        return equations.silver_unequal(lake, stream, tiles)
+
+    def over(lake: Lake, tiles: Tiles) -> pl.DataFrame:
+        found = equations.over_quarantined(lake, stream)
+        return found if tiles is None else found.filter(pl.col("tile").is_in(tiles))
+
+    def failed(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        both = [unequal(lake, None).select("tile"), over(lake, None).select("tile")]
+        return pl.concat(both).unique().sort("tile")
+
+    share = f"At most {stream.max_quarantined:.2%} of a tile's records are in quarantine."
+    rules = [
+        Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced),
+        Rule("records_accounted_for", "Each record of the run is in one place (equation 3).", unequal),
+        Rule("quarantine_within_limit", share, over),
+        Rule("no_tile_left_failed", "Both hold for every tile, also older ones.", failed, "standing"),
+    ]
+    return checks_of(["silver", stream.name], rules)

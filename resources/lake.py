@@ -143,10 +143,10 @@ class Lake:
             Transaction(f, (handle.transaction_version(f) or 0) + 1) for f in sorted(set(fences))
         ]
         with self._errors(name):
-            write_deltalake(  # type: ignore[call-overload]  # its overloads do not know both modes at once
+            write_deltalake(
                 handle,
                 rows.to_arrow(),
-                mode=mode,
+                mode=mode,  # type: ignore[arg-type]  # its overloads know one mode each
                 predicate=predicate,
                 commit_properties=CommitProperties(
                     custom_metadata=dict(metadata or {}), app_transactions=transactions

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
-from resources.kafka import KafkaResource
 
 from assets import bounds
 from assets.bounds import Bounds
 from assets.ingest import position
+from resources.kafka import KafkaResource
 from resources.lake import Lake
 from resources.settings import settings
 from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Stream
-from sluice.errors import SluiceError
+from sluice.errors import KafkaUnreachableError, SettingsError, SluiceError
 
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -88,6 +88,9 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
                 continue
             try:
                 wanted = new_tiles(lake.lake, kafka, stream, datetime.now(UTC))
+            except (KafkaUnreachableError, SettingsError) as error:  # nor for any other stream
+                skipped = [str(error)]
+                break
             except SluiceError as error:
                 skipped.append(f"{name}: {error}")
                 continue

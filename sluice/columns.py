@@ -121,7 +121,9 @@ def _stored(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         case pl.List():
             return value.list.eval(_stored(pl.element(), _dtype(dtype.inner)))
         case pl.Struct():
-            fields = [_stored(value.struct.field(f.name), _dtype(f.dtype)).alias(f.name) for f in dtype.fields]
+            fields = [
+                _stored(value.struct.field(f.name), _dtype(f.dtype)).alias(f.name) for f in dtype.fields
+            ]
             return pl.when(value.is_not_null()).then(pl.struct(fields))
         case _:
             return value.cast(storage)

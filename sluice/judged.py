@@ -7,6 +7,7 @@ ignored. A batch that does not add up is an error of this program and never comm
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 
@@ -27,7 +28,7 @@ _ROW_OF = {
     "_ingested_at": "ingested_at",
     "_timestamp": "timestamp",
 }
-_VERDICTS = ("accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored")
+_Place = tuple[str, int, int]  # tile, epoch, partition: a batch has one slice of each
 
 
 @dataclass(frozen=True)
@@ -84,64 +85,70 @@ class Judged:
             .join(settled, on=COORDINATES, how="left")
             .with_columns(verdict=pl.coalesce("_told", "verdict"))
         )
+        counts = _counted(every)
         kept = self.rows.join(decided.filter("_kept"), on=ROW_COORDINATES, how="semi")
-        return [
-            self._account(stream, piece, every, kept, generation, run_id, batch_id, kind) for piece in slices
-        ]
-
-    def _account(
-        self,
-        stream: Stream,
-        piece: Slice,
-        every: pl.DataFrame,
-        kept: pl.DataFrame,
-        generation: int,
-        run_id: str,
-        batch_id: str,
-        kind: Kind,
-    ) -> Account:
-        mine = every.filter(_inside(piece, ""))
-        counts = {name: mine.filter(pl.col("verdict") == name).height for name in _VERDICTS}
-        times = {}
-        if isinstance(stream, Events):
-            when, own = stream.event_time, kept.filter(_inside(piece, "_"))
-            start = stream.partitions.window(piece.tile).start
-            times = {
-                "late": own.filter(pl.col(when) + stream.allowed_lateness < start).height,
-                "min_event_time": own[when].min(),
-                "max_event_time": own[when].max(),
-                "touched_dates": tuple(own["_event_date"].unique().sort()),
-            }
-        account = Account(
-            stream=stream.name,
-            layer="silver",
-            kind=kind,
-            tile=piece.tile,
-            generation=generation,
-            code_version=stream.code_version,
-            run_id=run_id,
-            batch_id=batch_id,
-            epoch=piece.epoch,
-            partition=piece.partition,
-            first_offset=piece.first_offset,
-            next_offset=piece.next_offset,
-            read=mine.height,
-            gaps=piece.offsets - mine.height if kind == "batch" else 0,
-            **counts,
-            **times,
-        )
-        if not account.balanced:
-            raise AssertionError(f"an account does not add up, nothing was committed: {account}")
-        return account
+        times = _times(stream, kept) if isinstance(stream, Events) else {}
+        accounts = []
+        for piece in slices:
+            place = (piece.tile, piece.epoch, piece.partition)
+            found = counts.get(place, {})
+            read = sum(found.values())
+            account = Account(
+                stream=stream.name,
+                layer="silver",
+                kind=kind,
+                tile=piece.tile,
+                generation=generation,
+                code_version=stream.code_version,
+                run_id=run_id,
+                batch_id=batch_id,
+                epoch=piece.epoch,
+                partition=piece.partition,
+                first_offset=piece.first_offset,
+                next_offset=piece.next_offset,
+                read=read,
+                accepted=found.get("accepted", 0),
+                duplicates=found.get("duplicates", 0),
+                conflicts=found.get("conflicts", 0),
+                quarantined=found.get("quarantined", 0),
+                tombstones=found.get("tombstones", 0),
+                ignored=found.get("ignored", 0),
+                gaps=piece.offsets - read if kind == "batch" else 0,
+                **times.get(place, {}),
+            )
+            if not account.balanced:
+                raise AssertionError(f"an account does not add up, nothing was committed: {account}")
+            accounts.append(account)
+        return accounts
 
 
-def _inside(piece: Slice, prefix: str) -> pl.Expr:
-    return (
-        (pl.col(prefix + "tile") == piece.tile)
-        & (pl.col(prefix + "epoch") == piece.epoch)
-        & (pl.col(prefix + "partition") == piece.partition)
-        & pl.col(prefix + "offset").is_between(piece.first_offset, piece.next_offset, closed="left")
+def _counted(every: pl.DataFrame) -> dict[_Place, dict[str, int]]:
+    """Count records by place and verdict; a record without one is counted too, and breaks its account."""
+    counts: dict[_Place, dict[str, int]] = {}
+    grouped = every.group_by("tile", "epoch", "partition", pl.col("verdict").fill_null("unknown")).len()
+    for tile, epoch, partition, verdict, count in grouped.iter_rows():
+        counts.setdefault((tile, epoch, partition), {})[verdict] = count
+    return counts
+
+
+def _times(stream: Events, kept: pl.DataFrame) -> dict[_Place, dict[str, Any]]:
+    """Tell, by place, the times and dates of the rows that were accepted, and how many were late."""
+    when = pl.col(stream.event_time)
+    starts = {tile: stream.partitions.window(tile).start for tile in kept["_tile"].unique()}
+    opened = (
+        pl.col("_tile").replace_strict(starts, return_dtype=UTC_TIME) if starts else pl.lit(None, UTC_TIME)
     )
+    grouped = kept.group_by("_tile", "_epoch", "_partition").agg(
+        late=(when + stream.allowed_lateness < opened).sum(),
+        min_event_time=when.min(),
+        max_event_time=when.max(),
+        touched_dates=pl.col("_event_date").unique().sort(),
+    )
+    return {
+        (row.pop("_tile"), row.pop("_epoch"), row.pop("_partition")): row
+        | {"touched_dates": tuple(row["touched_dates"])}
+        for row in grouped.iter_rows(named=True)
+    }
 
 
 def judge(stream: Stream, records: pl.DataFrame, decoded: Decoded) -> Judged:
