@@ -1,4 +1,4 @@
-"""What the README and `docs/` name exists: tests, settings, commands, files, links; no property lacks."""
+"""What README and `docs/` name exists: tests, settings, commands, files, links; every property has a row."""
 
 import ast
 import re
