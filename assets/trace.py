@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from resources.lake import Lake
-from resources.storage import lake_from_settings
+from resources.lake import Lake, lake_from_settings
 from resources.streams import load_streams
 from sluice import tables
 from sluice.contract import Changes, Stream

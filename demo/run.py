@@ -16,8 +16,8 @@ from demo.kafka import DemoKafka, start_kafka
 from demo.message import TOPICS
 from demo.shop import generate
 from demo.verify import report, verify
+from resources.lake import lake_from_settings
 from resources.settings import PROJECT
-from resources.storage import lake_from_settings
 
 SEED = 20260101
 START = datetime(2026, 1, 5, tzinfo=UTC)

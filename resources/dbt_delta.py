@@ -20,8 +20,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 from deltalake import DeltaTable
 
-from resources.lake import Lake
-from resources.storage import lake_from_settings
+from resources.lake import Lake, lake_from_settings
 from sluice.errors import RetryableError, SluiceError, StagedDatesError, TableMissingError
 from sluice.tables import Table
 

@@ -24,6 +24,7 @@ from tenacity import (
 )
 
 from resources.schema_changes import adopt_columns
+from resources.settings import settings
 from sluice.errors import LakeError, RaceLostError, StaleWriterError
 from sluice.tables import Table
 
@@ -196,3 +197,13 @@ class _Errors:
             raise LostRace(str(error)) from error
         if isinstance(error, DeltaError | OSError):
             raise LakeError(self.name, self.uri, str(error)) from error
+
+
+def lake_from_settings() -> Lake:
+    """Give the lake that the settings name, to programs that Dagster does not run."""
+    uri = settings().lake_uri
+    if "://" not in uri:
+        return Lake(uri)
+    from resources.storage import lake_resource  # noqa: PLC0415  # Dagster takes seconds to import
+
+    return lake_resource().lake

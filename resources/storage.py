@@ -11,7 +11,6 @@ from typing import Any
 import dagster as dg
 from dagster_aws.secretsmanager import SecretsManagerResource
 from dagster_deltalake.config import AzureConfig, GcsConfig, LocalConfig, S3Config
-
 from pydantic import Field, SecretStr
 
 from resources.lake import Lake
@@ -49,7 +48,9 @@ def _from_secrets_manager(secret_id: str, region: str) -> dict[str, str]:
     try:
         return {name: str(secret[name]) for name in ("access_key_id", "secret_access_key")}
     except KeyError as error:
-        raise SettingsError("S3_SECRET_ID", f"a secret without {error}", "put both keys into it as JSON") from None
+        raise SettingsError(
+            "S3_SECRET_ID", f"a secret without {error}", "put both keys into it as JSON"
+        ) from None
 
 
 def lake_resource(given: Settings | None = None) -> LakeResource:
@@ -69,8 +70,3 @@ def lake_resource(given: Settings | None = None) -> LakeResource:
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def lake_from_settings() -> Lake:
-    """Give the lake that the settings name."""
-    return lake_resource().lake

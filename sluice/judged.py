@@ -135,9 +135,9 @@ def _times(stream: Events, kept: pl.DataFrame) -> dict[_Place, dict[str, Any]]:
     """Tell, by place, the times and dates of the rows that were accepted, and how many were late."""
     when = pl.col(stream.event_time)
     starts = {tile: stream.partitions.window(tile).start for tile in kept["_tile"].unique()}
-    opened = (
-        pl.col("_tile").replace_strict(starts, return_dtype=UTC_TIME) if starts else pl.lit(None, UTC_TIME)
-    )
+    if not starts:
+        return {}
+    opened = pl.col("_tile").replace_strict(starts, return_dtype=UTC_TIME)
     grouped = kept.group_by("_tile", "_epoch", "_partition").agg(
         late=(when + stream.allowed_lateness < opened).sum(),
         min_event_time=when.min(),

@@ -61,7 +61,7 @@ class Hourly:
 
     def tile_at(self, moment: datetime) -> str:
         """Name the tile whose window holds a zoned moment."""
-        return moment.astimezone(UTC).strftime(self.format)
+        return moment.astimezone(UTC).replace(minute=0).strftime(self.format)
 
     def next(self, window: Window) -> Window:
         """Give the tile after this one."""
