@@ -1,13 +1,13 @@
 """From silver to a dimension: the fold over all changes of each key touched, in one commit.
 
-Consumes silver as it grows: the version of silver that a dimension has seen is a transaction in its own
-commits, and what changed since is told by the files that came and went. The buckets of those files are
-folded anew, whole, so the order of changes cannot matter. Fences a bucket: of two runs that meet, one
-reads again.
+Consumes silver as it grows: a commit tells which version of silver it has seen and by which rules, and what
+changed since is told by the files that came and went. The buckets of those files are folded anew, whole, so
+the order of changes cannot matter; under other rules all are. Fenced: of two runs that meet, one reads again.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
@@ -16,9 +16,13 @@ from resources.lake import Lake
 from sluice import tables
 from sluice.contract import Changes
 from sluice.dedupe import placed
-from sluice.errors import LakeError, StaleWriterError
+from sluice.errors import LakeError
 from sluice.scd2 import fold
 from sluice.tables import EVERY_BUCKET
+
+_SILVER = "sluice.silver_version"
+_RULES = "sluice.rules"
+_RECENT = 50  # commits searched for the last fold; where none is found all is folded
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,6 @@ class Merged:
     silver_version: int
     buckets: int
     rows: int
-
-
-def seen_id(stream: Changes) -> str:
-    """Name the transaction whose version is one more than silver's version that the dimension has seen."""
-    return f"silver/{stream.name}/{stream.code_version}"
 
 
 def merge(lake: Lake, stream: Changes, *, say: Callable[[str], None] = print) -> Merged:
@@ -47,34 +46,39 @@ def merge(lake: Lake, stream: Changes, *, say: Callable[[str], None] = print) ->
         handle = lake.ensure(tables.dimension(stream))
         silver = lake.ensure(tables.silver(stream))
         upto = int(silver.version())
-        buckets = _touched(lake, stream, handle, silver)
-        if handle.transaction_version(seen_id(stream)) != upto + 1:
+        seen = _seen(handle, stream)
+        buckets = _touched(lake, stream, handle, silver, seen)
+        if seen != upto:
             names = ", ".join(str(b) for b in sorted(buckets))
-            try:
-                lake.commit(
-                    handle,
-                    _fold(lake, stream, silver, sorted(buckets)),
-                    mode="overwrite" if buckets else "append",
-                    predicate=f"_bucket IN ({names})" if buckets else None,
-                    progress={seen_id(stream): upto + 1},
-                    fences=[f"bucket/{b}" for b in buckets],
-                    metadata={"sluice.silver_version": str(upto)},
-                )
-            except StaleWriterError:  # another run has folded this version, or a newer one
-                say(f"dimensions/{stream.name}: another run was faster")
+            lake.commit(
+                handle,
+                _fold(lake, stream, silver, sorted(buckets)),
+                mode="overwrite" if buckets else "append",
+                predicate=f"_bucket IN ({names})" if buckets else None,
+                fences=["fold"],
+                metadata={_SILVER: str(upto), _RULES: stream.code_version},
+            )
+            say(f"dimensions/{stream.name}: {len(buckets)} buckets folded")
         rows = lake.scan(handle).select(pl.len()).collect().item()
         return Merged(int(handle.version()), upto, len(buckets), rows)
 
     return lake.retrying(f"dimensions/{stream.name}", step)
 
 
-def _touched(lake: Lake, stream: Changes, handle: DeltaTable, silver: DeltaTable) -> set[int]:
+def _seen(handle: DeltaTable, stream: Changes) -> int | None:
+    """Give the version of silver that was folded last; None where other rules folded it, or nobody did."""
+    last: dict[str, Any] = next((c for c in handle.history(_RECENT) if _RULES in c), {})
+    return int(last[_SILVER]) if last.get(_RULES) == stream.code_version else None
+
+
+def _touched(
+    lake: Lake, stream: Changes, handle: DeltaTable, silver: DeltaTable, seen: int | None
+) -> set[int]:
     """Give the buckets whose files came or went since the dimension last saw silver."""
-    seen = handle.transaction_version(seen_id(stream))
-    now = files(silver)
-    if seen is not None and seen - 1 == silver.version():
+    if seen == silver.version():
         return set()
-    before = _files_before(lake, stream, None if seen is None else int(seen) - 1)
+    now = files(silver)
+    before = _files_before(lake, stream, seen)
     if before is None:  # first run, other rules, or a version that is gone: fold everything
         was = set(lake.scan(handle).select("_bucket").unique().collect()["_bucket"])
         return {b for b in set(now.values()) | was if b != EVERY_BUCKET}

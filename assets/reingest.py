@@ -1,19 +1,20 @@
 """Mending bronze: a complete tile whose rows and bounds disagree is replaced, as a whole, in one commit.
 
 From Kafka if every offset that bronze holds comes back, else from bronze itself (each record once, strangers
-out, completed by what Kafka has), and it says which; a record that neither has any more is a hole. Good data is never replaced by less. Also acknowledges losses, which nothing mends.
+out, completed by what Kafka has), and it says which; a record that neither has any more is a hole. Good data
+is never replaced by less. Also acknowledges losses, which nothing mends.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import polars as pl
-from resources.kafka import KafkaResource
 
 from assets import aftermath, bounds, equations
 from assets.bounds import Bounds
 from assets.ingest import position
 from assets.side_tables import tile_predicate
+from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
