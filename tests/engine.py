@@ -78,7 +78,7 @@ def busy_log(partitions: int = 2) -> FakeKafka:
     for i in range(60):
         minutes = i * 4
         back = (0, 0, 90, 150)[i % 4]
-        raw = value(f"o{i * 7 % 9}", f"{i % 3 // 2}.10", minutes - back + 24 * 60)
+        raw = value(f"o{i * 7 % 9}", f"{i % 5 // 4}.10", minutes - back + 24 * 60)
         if i % 11 == 5:
             raw = (b"garbage", None, value("x", "-1", minutes), b"{}")[i % 4]
         send(kafka, raw, minutes, i % partitions)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
-from resources.kafka import Batch, Topic, Watermarks
+from resources.kafka import Batch, KafkaResource, Topic, Watermarks
 
 from sluice.errors import KafkaUnreachableError, TopicMissingError
 from sluice.tables import RECORD
@@ -131,3 +131,33 @@ def _frame(rows) -> pl.DataFrame:
     return frame.with_columns(
         pl.col("timestamp").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC").cast(RECORD["timestamp"])
     )
+
+
+_FAKES: dict[str, FakeKafka] = {}
+
+
+class KafkaInMemory(KafkaResource):
+    """The resource, with a Kafka in memory behind it; Dagster may copy it."""
+
+    fake: str
+
+    @classmethod
+    def over(cls, kafka: FakeKafka) -> "KafkaInMemory":
+        """Put the resource before a Kafka."""
+        _FAKES[str(id(kafka))] = kafka
+        return cls(fake=str(id(kafka)))
+
+    def topic(self, name):
+        return _FAKES[self.fake].topic(name)
+
+    def watermarks(self, name, partitions):
+        return _FAKES[self.fake].watermarks(name, partitions)
+
+    def log(self, name, partition):
+        return _FAKES[self.fake].log(name, partition)
+
+    def read(self, name, ranges, *, max_rows, max_bytes):
+        return _FAKES[self.fake].read(name, ranges, max_rows=max_rows, max_bytes=max_bytes)
+
+    def open_transactions(self, name, partition):
+        return _FAKES[self.fake].open_transactions(name, partition)

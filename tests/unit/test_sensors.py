@@ -1,0 +1,313 @@
+"""What the sensors ask for: exactly what is new, bounded, with a reason for each skip; and what waits."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+
+import sensors.arrivals
+from assets.bronze import bronze_asset
+from assets.merge import merge
+from assets.silver import silver_assets
+from resources.dbt import AsOfJoin
+from resources.lake import Lake
+from resources.storage import LakeResource
+from sensors import conditions
+from sensors.arrivals import END, START, STREAM, arrivals_sensor, new_tiles, ranges
+from sensors.touched_dates import date_ranges, touched_dates_sensor
+from sluice import tables
+from tests.engine import HOURS, NOW, both, busy_log, decide, load, orders, send, value
+from tests.fake_kafka import FakeKafka, KafkaInMemory
+
+ORDERS = orders()
+OTHER = orders(name="parcels")
+
+
+class Clock(datetime):
+    """A clock that stands at NOW."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return NOW
+
+
+@pytest.fixture
+def lake(tmp_path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
+def instance():
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def tick(sensor: dg.SensorDefinition, assets, instance, lake: Lake, kafka=None, cursor=None):
+    """Evaluate a sensor as the daemon does."""
+    resources = {"lake": LakeResource(uri=lake.uri)}
+    if kafka is not None:
+        resources["kafka"] = KafkaInMemory.over(kafka)
+    definitions = dg.Definitions(assets=assets, sensors=[sensor], resources=resources)
+    context = dg.build_sensor_context(instance, cursor, definitions=definitions, resources=resources)
+    return sensor.evaluate_tick(context)
+
+
+def asked(data) -> list[tuple[str, str, str]]:
+    """Give stream, first and last tile of each request."""
+    return [
+        (r.tags[STREAM], r.partition_key or r.tags[START], r.partition_key or r.tags[END])
+        for r in data.run_requests
+    ]
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    monkeypatch.setattr(sensors.arrivals, "datetime", Clock)
+
+
+def arrivals(instance, lake, kafka, streams=(ORDERS,), cursor=None):
+    layers = [*map(bronze_asset, streams), *map(silver_assets, streams)]
+    return tick(arrivals_sensor(streams), layers, instance, lake, kafka, cursor)
+
+
+def test_new_tiles_are_those_with_records_that_the_lake_does_not_have(lake):
+    """(kafka-medallion 14, kinesis 37)."""
+    kafka = busy_log()
+    assert new_tiles(lake, kafka, ORDERS, NOW) == HOURS[:4]
+    both(lake, kafka, ORDERS, HOURS[:2])
+    assert new_tiles(lake, kafka, ORDERS, NOW) == HOURS[2:4]
+    load(lake, kafka, ORDERS, HOURS[2:4])  # in bronze, not in silver
+    assert new_tiles(lake, kafka, ORDERS, NOW) == HOURS[2:4]
+    decide(lake, ORDERS, HOURS[2:4])
+    assert new_tiles(lake, kafka, ORDERS, NOW) == []
+
+
+def test_ranges_hold_tiles_that_follow_each_other_and_are_bounded():
+    tiles = [HOURS[n] for n in (0, 1, 2, 4, 5, 9)]
+    assert ranges(ORDERS, tiles, 24) == [(HOURS[0], HOURS[2]), (HOURS[4], HOURS[5]), (HOURS[9], HOURS[9])]
+    assert ranges(ORDERS, tiles, 2)[:2] == [(HOURS[0], HOURS[1]), (HOURS[2], HOURS[2])]
+    assert ranges(ORDERS, [], 2) == []
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_tick_asks_for_bronze_and_silver_of_the_new_tiles(instance, lake):
+    data = arrivals(instance, lake, busy_log())
+    assert asked(data) == [("orders", HOURS[0], HOURS[3])]
+    wanted = {dg.AssetKey([layer, "orders"]) for layer in ("bronze", "silver", "quarantine", "losers")}
+    assert set(data.run_requests[0].asset_selection) == wanted
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_tick_asks_for_what_is_new_and_tells_nothing_of_the_rest(instance, lake):
+    """Requests and skips in one tick: Dagster takes only one of both."""
+    kafka = busy_log()
+    both(lake, kafka, ORDERS, HOURS[:4])
+    both(lake, kafka, OTHER, HOURS[:1])
+    data = arrivals(instance, lake, kafka, (ORDERS, OTHER))
+    assert asked(data) == [("parcels", HOURS[1], HOURS[3])]
+    assert data.skip_message is None
+
+
+@pytest.mark.usefixtures("frozen")
+def test_nothing_new_is_a_skip_with_reasons(instance, lake):
+    kafka = busy_log()
+    both(lake, kafka, ORDERS, HOURS[:4])
+    data = arrivals(instance, lake, kafka)
+    assert (data.run_requests, data.skip_message) == ([], "orders: nothing new")
+
+
+@pytest.mark.usefixtures("frozen")
+def test_an_absent_broker_is_a_skip_not_an_error(instance, lake):
+    kafka = busy_log()
+    kafka.down = True
+    data = arrivals(instance, lake, kafka)
+    assert not data.run_requests
+    assert "no Kafka broker answers at fake:9092" in data.skip_message
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_tick_is_bounded_and_the_streams_take_turns(instance, lake, monkeypatch):
+    """Two streams share two tiles a tick: none starves."""
+    monkeypatch.setenv("RUN_TILES_PER_TICK", "2")
+    kafka, cursor, got = busy_log(), None, []
+    for _ in range(4):
+        data = arrivals(instance, lake, kafka, (ORDERS, OTHER), cursor)
+        cursor = data.cursor
+        for name, first, last in asked(data):
+            got.append((name, first, last))
+            stream = {"orders": ORDERS, "parcels": OTHER}[name]
+            both(lake, kafka, stream, HOURS[HOURS.index(first) : HOURS.index(last) + 1])
+    first_half, second_half = (HOURS[0], HOURS[1]), (HOURS[2], HOURS[3])
+    assert got == [
+        ("orders", *first_half),
+        ("parcels", *first_half),
+        ("orders", *second_half),
+        ("parcels", *second_half),
+    ]
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_busy_stream_is_left_alone(instance, lake):
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def job() -> None:
+        nothing()
+
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={STREAM: "orders"})
+    data = arrivals(instance, lake, busy_log(), (ORDERS, OTHER))
+    assert [name for name, _, _ in asked(data)] == ["parcels"]
+    alone = arrivals(instance, lake, busy_log())
+    assert alone.skip_message == "orders: a run of it is queued or running"
+
+
+# --- the dates of gold
+
+
+JOIN = AsOfJoin("fct_orders", "customers", "orders", "order_id", "at")
+
+
+@dg.asset(key=["gold", "fct_orders"], partitions_def=dg.DailyPartitionsDefinition("2025-12-01"))
+def gold() -> None: ...
+
+
+def owed(instance, lake, streams=(ORDERS,), joins=(), cursor=None):
+    data = tick(touched_dates_sensor(streams, joins, gold), [gold], instance, lake, cursor=cursor)
+    found = [(r.partition_key or r.tags[START], r.partition_key or r.tags[END]) for r in data.run_requests]
+    return found, data
+
+
+def spread_log() -> FakeKafka:
+    kafka = FakeKafka()
+    kafka.create("t")
+    for order, minutes, stamp in (("a", 0, 1), ("b", 3 * 1440, 2), ("c", 4 * 1440, 3), ("d", 60, 61)):
+        send(kafka, value(order, "1", minutes), stamp)
+    return kafka
+
+
+def test_gold_owes_exactly_the_dates_of_new_rows(instance, lake):
+    """(kinesis 37)."""
+    kafka = spread_log()
+    both(lake, kafka, ORDERS, HOURS[:1])
+    found, data = owed(instance, lake)
+    assert found == [("2026-01-01", "2026-01-01"), ("2026-01-04", "2026-01-05")]
+    found, again = owed(instance, lake, cursor=data.cursor)
+    assert (found, again.skip_message) == ([], "nothing was committed since gold was asked last")
+    both(lake, kafka, ORDERS, HOURS[:2])
+    found, data = owed(instance, lake, cursor=data.cursor)
+    assert found == [("2026-01-01", "2026-01-01")]
+
+
+def test_gold_owes_the_date_that_a_displaced_row_left(instance, lake):
+    """The winner of a key moves to an earlier date: both are touched."""
+    kafka = FakeKafka()
+    kafka.create("t")
+    send(kafka, value("x", "2", 1440 + 30), 1)
+    send(kafka, value("x", "1", 1440 - 30), 61)
+    both(lake, kafka, ORDERS, HOURS[:1])
+    _, data = owed(instance, lake)
+    both(lake, kafka, ORDERS, HOURS[:2])
+    found, _ = owed(instance, lake, cursor=data.cursor)
+    assert found == [("2026-01-01", "2026-01-02")]
+
+
+def test_gold_waits_while_a_check_stands_failed(instance, lake):
+    """A level, not an edge: the cursor stays, and the dates are asked for when the check passes."""
+    both(lake, spread_log(), ORDERS, HOURS[:1])
+
+    def report(*, passed: bool) -> None:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(dg.AssetKey(["silver", "orders"]), "records_accounted_for", passed, {})
+        )
+
+    report(passed=False)
+    found, data = owed(instance, lake, cursor="{}")
+    assert (found, data.cursor) == ([], "{}")
+    assert "silver/orders: records_accounted_for" in data.skip_message
+    report(passed=True)
+    found, _ = owed(instance, lake, cursor="{}")
+    assert len(found) == 2
+
+
+def test_dates_that_follow_each_other_are_one_range():
+    days = {date(2026, 1, n) for n in (1, 2, 3, 7, 9, 10)}
+    assert [(a.day, b.day) for a, b in date_ranges(days)] == [(1, 3), (7, 7), (9, 10)]
+    assert date_ranges(set()) == []
+
+
+def test_many_single_dates_are_one_run(instance, lake, monkeypatch):
+    monkeypatch.setenv("RUN_TILES_PER_TICK", "1")
+    both(lake, spread_log(), ORDERS, HOURS[:1])
+    assert owed(instance, lake)[0] == [("2026-01-01", "2026-01-05")]
+
+
+# --- conditions
+
+
+partitions = dg.DailyPartitionsDefinition("2026-01-01", end_offset=1)
+
+
+def evaluated(condition):
+    """Give a function that ticks a gold asset over a silver asset with one blocking check."""
+
+    @dg.asset(partitions_def=partitions)
+    def silver() -> None: ...
+
+    @dg.asset_check(asset=silver, blocking=True)
+    def good() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    @dg.asset(deps=[silver], partitions_def=partitions, automation_condition=condition)
+    def fact() -> None: ...
+
+    definitions = dg.Definitions(assets=[silver, fact], asset_checks=[good])
+
+    def ask(instance, cursor):
+        result = dg.evaluate_automation_conditions(
+            definitions, instance, cursor=cursor, evaluation_time=datetime(2026, 1, 1, 12, tzinfo=UTC)
+        )
+        return result, result.total_requested
+
+    def happens(instance, *, passed: bool) -> None:
+        instance.report_runless_asset_event(dg.AssetMaterialization("silver", partition="2026-01-01"))
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(dg.AssetKey("silver"), "good", passed, {}, blocking=True)
+        )
+
+    return ask, happens
+
+
+def test_eager_asks_for_gold_though_a_blocking_check_failed(instance):
+    """A fact about Dagster that our conditions are there for."""
+    ask, happens = evaluated(dg.AutomationCondition.eager())
+    cursor, _ = ask(instance, None)
+    happens(instance, passed=False)
+    _, requested = ask(instance, cursor.cursor)
+    assert requested == 1
+
+
+@pytest.mark.parametrize("condition", [conditions.silver_after_bronze, conditions.gold_after_silver])
+def test_ours_waits_for_blocking_checks_and_asks_when_they_pass(instance, condition):
+    """Failed: not asked; passed later: asked, once."""
+    ask, happens = evaluated(condition())
+    first, _ = ask(instance, None)
+    happens(instance, passed=False)
+    held, requested = ask(instance, first.cursor)
+    assert requested == 0
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(dg.AssetKey("silver"), "good", passed=True, metadata={}, blocking=True)
+    )
+    released, requested = ask(instance, held.cursor)
+    assert requested == 1
+    _, requested = ask(instance, released.cursor)
+    assert requested == 0
+
+
+def test_an_update_that_passes_at_once_is_asked_for_at_once(instance):
+    ask, happens = evaluated(conditions.gold_after_silver())
+    first, _ = ask(instance, None)
+    happens(instance, passed=True)
+    assert ask(instance, first.cursor)[1] == 1
