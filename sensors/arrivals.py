@@ -43,6 +43,8 @@ def new_tiles(lake: Lake, kafka: KafkaResource, stream: Stream, now: datetime) -
 
     def is_new(bound: Bounds) -> bool:
         stable = marks[bound.partition].stable
+        if bound.next_offset == bound.first_offset:
+            return False
         end = stable if bound.next_offset is None else min(bound.next_offset, stable)
         return min(position(bronze, stream, bound), position(silver, stream, bound)) < end
 

@@ -86,11 +86,12 @@ class _Plan:
         self.first = max(first, log.low)
         self.high = log.high
         self.kept: list[tuple[int, int, pl.DataFrame]] = []  # by offset, each read once
+        self.answer: tuple[int, int | None] = (-_FAR, None)  # of the broker, and up to which time it holds
         self.samples: list[tuple[int, int, list[int]]] | None = None
 
     def bound(self, end: int, latest: int, floor: int) -> int:
         """Find one bound at `floor` or after it; stamps beyond `latest` count for nothing."""
-        found = self.log.offset_for_time(end)
+        found = self._look_up(end)
         if found is None or max(floor, found) >= self.high:
             return self.high
         start = max(floor, found)  # all before it is older, or the last tile's
@@ -103,6 +104,17 @@ class _Plan:
         if likely == start and split is not None:
             return split[0]
         return (self._search(start, likely, end, latest, inf) or (self.high, True))[0]
+
+    def _look_up(self, end: int) -> int | None:
+        """Ask for the first stamp at `end` or later, once for all ends up to that stamp."""
+        until, found = self.answer
+        if end > until:
+            found = self.log.offset_for_time(end)
+            until = _FAR if found is None else end
+            if found is not None and not self.log.in_order:
+                until = max([end, *self._read(found, found + 1)["stamp"]])
+            self.answer = (until, found)
+        return found
 
     def _search(self, start: int, at: int, end: int, latest: int, patience: float) -> tuple[int, bool] | None:
         """Walk from `at` both ways, not before `start`, until one split is clearly the best.
