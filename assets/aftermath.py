@@ -95,7 +95,10 @@ def _withdraw(lake: Lake, stream: Stream, commit: dict[str, Any]) -> None:
     if handle is None or (handle.transaction_version(app_id) or -1) >= version:
         return
     none = pl.DataFrame(schema=table.columns)
-    side_tables.put(lake, table, none, also=_at(commit[PROMOTED]), progress={app_id: version})
+    try:
+        side_tables.put(lake, table, none, also=_at(commit[PROMOTED]), progress={app_id: version})
+    except StaleWriterError:  # another run withdrew them
+        return
 
 
 def _at(text: str) -> pl.DataFrame:
