@@ -35,15 +35,15 @@ def by_dimension(
     if before is None or after is None:
         return set()
     buckets = {bucket for _, bucket in files(before).items() ^ files(after).items()}
-    columns = [name for name in table.columns if name not in ("_bucket", "_position", "_op")]
+    columns = {n: t for n, t in table.columns.items() if n not in ("_bucket", "_position", "_op")}
     was, now = (
-        lake.scan(handle).filter(pl.col("_bucket").is_in(list(buckets))).select(columns).collect()
+        _typed(lake.scan(handle).filter(pl.col("_bucket").is_in(list(buckets))).collect(), columns)
         for handle in (before, after)
     )
     changed = pl.concat(
         [
-            was.join(now, on=columns, how="anti", nulls_equal=True),
-            now.join(was, on=columns, how="anti", nulls_equal=True),
+            was.join(now, on=list(columns), how="anti", nulls_equal=True),
+            now.join(was, on=list(columns), how="anti", nulls_equal=True),
         ]
     )
     if not changed.height:
@@ -56,6 +56,14 @@ def by_dimension(
         pl.col(join.time) < pl.col("_to")
     ).fill_null(value=True)
     return set(met.filter(within).select(pl.col("_event_date").unique()).collect()["_event_date"])
+
+
+def _typed(rows: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Give rows of an older version as the table is today: new columns null, types as wide as now."""
+    return rows.select(
+        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in columns.items()
+    )
 
 
 def versions(lake: Lake, streams: Sequence[Stream]) -> dict[str, int]:

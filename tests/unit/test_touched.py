@@ -1,0 +1,147 @@
+"""Which dates of gold a change of a dimension concerns: the facts whose as-of join sees another version."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+
+from assets import touched
+from assets.merge import merge
+from resources.dbt import AsOfJoin
+from resources.lake import Lake
+from sensors.touched_dates import dates_owed
+from sluice import Changes, Hourly, Json, tables
+from tests.engine import HOURS, START, both, decide, ms, orders, value
+from tests.fake_kafka import FakeKafka
+
+FACTS = orders()
+JOIN = AsOfJoin("fct_orders", "people", "orders", "order_id", "at")
+OPEN = START + timedelta(minutes=30)  # the tile is open, and grows
+DAYS = [date(2026, 1, 1) + timedelta(days=n) for n in range(10)]
+
+
+class Person(pa.DataFrameModel):
+    id: str
+    city: str
+    since: pl.Datetime("us", "UTC")
+
+
+class PersonWithAge(Person):
+    age: int = pa.Field(nullable=True)
+
+
+PEOPLE = Changes(
+    topic="people",
+    value=Json(),
+    schema=Person,
+    key="id",
+    sequence="since",
+    valid_from="since",
+    history=True,
+    track=("city",),
+    partitions=Hourly(start="2026-01-01"),
+    max_quarantined=1.0,
+    name="people",
+)
+
+
+@pytest.fixture
+def kafka() -> FakeKafka:
+    """Give a fact of `a` on each of ten days at noon, and one of `b`."""
+    kafka = FakeKafka()
+    kafka.create("t")
+    kafka.create("people")
+    for n in range(10):
+        kafka.produce("t", value("a", "1", n * 1440 + 720), stamp_ms=ms(START) + n)
+    kafka.produce("t", value("b", "1", 720), stamp_ms=ms(START) + 99)
+    return kafka
+
+
+@pytest.fixture
+def lake(tmp_path, kafka) -> Lake:
+    lake = Lake(str(tmp_path))
+    both(lake, kafka, FACTS, HOURS[:1])
+    merge(lake, PEOPLE, say=str)
+    return lake
+
+
+def lives(kafka: FakeKafka, name: str, city: str, day: int) -> None:
+    since = (START + timedelta(days=day)).isoformat()
+    raw = f'{{"id": "{name}", "city": "{city}", "since": "{since}"}}'.encode()
+    kafka.produce("people", raw, stamp_ms=ms(START))
+
+
+def owed(lake: Lake, kafka: FakeKafka) -> set[date]:
+    """Bring what happened into the dimension; give the dates that gold owes for it."""
+    since = touched.versions(lake, [FACTS, PEOPLE])
+    both(lake, kafka, PEOPLE, HOURS[:1], now=OPEN)
+    merge(lake, PEOPLE, say=str)
+    return dates_owed(lake, [FACTS, PEOPLE], [JOIN], since, touched.versions(lake, [FACTS, PEOPLE]))
+
+
+def test_the_first_version_concerns_all_facts_of_its_key(lake, kafka):
+    """Facts before it are joined to it as well."""
+    lives(kafka, "a", "Bonn", 4)
+    assert owed(lake, kafka) == set(DAYS)
+
+
+def test_a_later_version_concerns_the_facts_from_then_on(lake, kafka):
+    lives(kafka, "a", "Bonn", 0)
+    owed(lake, kafka)
+    lives(kafka, "a", "Rome", 6)
+    concerned = owed(lake, kafka)
+    assert set(DAYS[6:]) <= concerned
+    lives(kafka, "a", "Oslo", 8)
+    assert set(DAYS[8:]) <= owed(lake, kafka)
+
+
+def test_a_version_that_came_late_concerns_its_interval(lake, kafka):
+    """Between two known ones: not the facts after the next version began (kinesis 37)."""
+    for city, day in (("Bonn", 0), ("Rome", 6), ("Oslo", 9)):
+        lives(kafka, "a", city, day)
+        owed(lake, kafka)
+    lives(kafka, "a", "Kyiv", 7)
+    concerned = owed(lake, kafka)
+    assert set(DAYS[7:9]) <= concerned
+    assert DAYS[0] not in concerned
+
+
+def test_other_keys_and_silence_concern_nothing(lake, kafka):
+    lives(kafka, "stranger", "Bonn", 0)
+    assert owed(lake, kafka) == set()
+    lives(kafka, "b", "Bonn", 0)
+    assert owed(lake, kafka) == {DAYS[0]}
+    lives(kafka, "b", "Bonn", 3)  # no new version: nothing that is tracked changed
+    assert owed(lake, kafka) <= {DAYS[0]}
+
+
+def test_a_new_column_of_a_dimension_does_not_stop_gold(lake, kafka):
+    """Versions before it have no such column; what is asked for is at least what changed."""
+    lives(kafka, "a", "Bonn", 0)
+    owed(lake, kafka)
+    since = touched.versions(lake, [FACTS, PEOPLE])
+    older = replace(PEOPLE, schema=PersonWithAge)
+    kafka.produce(
+        "people",
+        b'{"id": "a", "city": "Rome", "since": "2026-01-08T00:00:00Z", "age": 7}',
+        stamp_ms=ms(START),
+    )
+    both(lake, kafka, older, HOURS[:1], now=OPEN)
+    merge(lake, older, say=str)
+    found = dates_owed(lake, [FACTS, older], [JOIN], since, touched.versions(lake, [FACTS, older]))
+    assert set(DAYS[7:]) <= found
+
+
+def test_rows_that_are_decided_anew_touch_their_dates(lake):
+    """(kinesis 37)."""
+    since = lake.open(tables.silver(FACTS).name).version()
+    decide(lake, FACTS, HOURS[:1], replace=True)
+    upto = lake.open(tables.silver(FACTS).name).version()
+    assert touched.by_rows(lake, FACTS, since, upto) == set(DAYS)
+    assert touched.by_rows(lake, FACTS, upto, upto) == set()
+
+
+def test_a_table_that_is_not_there_has_no_version(tmp_path):
+    assert touched.versions(Lake(str(tmp_path)), [FACTS, PEOPLE]) == {}
