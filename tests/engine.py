@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
-import resources.lake
 from tenacity import wait_none
 
+import resources.lake
 from assets import aftermath, equations
 from assets.ingest import Ingested, Limits, ingest
 from assets.refine import Refined, refine

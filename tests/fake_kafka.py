@@ -1,11 +1,11 @@
-"""A Kafka in memory with the resource's methods, for tests of what lies behind it; proof of nothing about Kafka."""
+"""A Kafka in memory with the resource's methods, for tests of what is behind it; proves nothing of Kafka."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
-from resources.kafka import Batch, KafkaResource, Topic, Watermarks
 
+from resources.kafka import Batch, KafkaResource, Topic, Watermarks
 from sluice.errors import KafkaUnreachableError, TopicMissingError
 from sluice.tables import RECORD
 
@@ -101,7 +101,7 @@ class FakeKafka:
     def open_transactions(self, name, partition) -> str:
         return "producer 7" if self.topics[name][partition].stable is not None else "none"
 
-    def read(self, name, ranges, *, max_rows, max_bytes) -> Iterator[Batch]:
+    def read(self, name, ranges, *, max_rows, max_bytes) -> Iterator[Batch]:  # noqa: ARG002  # as the resource
         """Give the records of ranges, partitions mixed, in batches; holes where a batch passes them."""
         logs = self.topics[name]
         rows = sorted(

@@ -10,8 +10,21 @@ from hypothesis import strategies as st
 from assets.ingest import Limits
 from resources.lake import Lake
 from sluice import tables
-from tests.engine import HOURS, assert_same, both, busy_log, decide, load, orders, oracle, prove, send, state
-from tests.engine import told, value
+from tests.engine import (
+    HOURS,
+    assert_same,
+    both,
+    busy_log,
+    decide,
+    load,
+    oracle,
+    orders,
+    prove,
+    send,
+    state,
+    told,
+    value,
+)
 from tests.fake_kafka import FakeKafka
 
 STREAM = orders()
@@ -68,7 +81,7 @@ def test_every_order_grouping_and_batch_gives_what_the_oracle_says(found, order,
 @settings(max_examples=6, phases=PHASES)
 @given(records)
 def test_one_run_gives_what_the_oracle_says(found):
-    """Each record in one place, refused ones with their stage (kafka-medallion 4; kinesis 39; event-streaming 5)."""
+    """Each record in one place, refused ones by stage (kafka-medallion 4, kinesis 39, event-streaming 5)."""
     kafka = log_of(found)
     wanted = oracle(all_records(kafka))
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +136,7 @@ def test_bronze_keeps_every_field_as_it_came(found):
 @settings(max_examples=3, phases=PHASES)
 @given(st.lists(st.tuples(st.sampled_from(TILES), st.booleans()), max_size=4))
 def test_materializing_again_changes_nothing(again):
-    """Tiles decided again, as they are or as a whole, stay what they were (kafka-medallion 5, event-streaming 6)."""
+    """Tiles decided again stay what they were (kafka-medallion 5, event-streaming 6)."""
     kafka = busy_log()
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(folder)

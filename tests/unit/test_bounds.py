@@ -1,6 +1,7 @@
 """The bounds of tiles: written once and before they are used, whatever clocks, retention and topics do."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -35,7 +36,7 @@ def test_the_ranges_of_all_tiles_tile_the_log(lake):
         assert [b.tile for b in own] == HOURS
         assert own[0].first_offset == 0
         assert own[-1].next_offset == log.high
-        assert all(a.next_offset == b.first_offset for a, b in zip(own, own[1:], strict=False))
+        assert all(a.next_offset == b.first_offset for a, b in pairwise(own))
 
 
 def test_asking_for_a_tile_writes_the_bounds_before_it_and_no_data(lake):

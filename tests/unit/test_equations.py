@@ -11,8 +11,21 @@ from resources.lake import Lake
 from sluice import tables
 from sluice.accounts import Account, unbalanced
 from sluice.tables import LEDGER_TABLE, Table
+from tests.engine import (
+    HOURS,
+    assert_same,
+    both,
+    busy_log,
+    decide,
+    dying_everywhere,
+    load,
+    orders,
+    prove,
+    send,
+    state,
+    value,
+)
 from tests.fake_kafka import FakeKafka
-from tests.engine import HOURS, assert_same, both, busy_log, decide, load, orders, prove, send, state, value
 
 STREAM = orders()
 TILES = HOURS[:4]
@@ -237,3 +250,20 @@ def test_a_tile_with_too_many_refused_records_is_named(tmp_path, share, over):
     both(lake, kafka, stream, TILES)
     found = equations.over_quarantined(lake, stream)
     assert found.rows() == ([(TILES[0], 4, 2, 0.5)] if over else [])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_death_while_bronze_is_mended_is_finished_by_the_next_run(lake, tmp_path, after):
+    """The whole tile in one commit: as it was, or as it should be (kinesis 16)."""
+    tamper(lake, BRONZE, dropped)
+
+    def work(here: Lake) -> None:
+        mend(here, busy_log())
+        aftermath.finish(here, STREAM, "bronze")
+
+    def check(here: Lake) -> None:
+        prove(here, STREAM)
+        sent = sum(len(log.records) for log in busy_log().topics["t"])
+        assert here.read(BRONZE).collect().height == sent
+
+    assert dying_everywhere(Path(lake.uri), tmp_path, work, check, after=after) == 2

@@ -1,4 +1,4 @@
-"""The lake's commits: from the handle that was read, with progress that never goes back; schemas that grow."""
+"""The lake's commits: from the handle that was read, progress that never goes back; schemas that grow."""
 
 import subprocess
 import sys

@@ -110,7 +110,7 @@ def test_a_dimension_exists_from_the_first_run_on(tmp_path):
 
 
 def test_the_life_of_customers_is_told_as_versions(whole, tmp_path):
-    """Half-open, disjoint, one of each key current at most, deletes and truncates close (kafka-medallion 12, kinesis 25)."""
+    """Disjoint, at most one current, deletes and truncates close (kafka-medallion 12, kinesis 25)."""
     lake = copied(whole, tmp_path)
     folded(lake)
     prove(lake, STREAM)

@@ -1,6 +1,7 @@
 """Silver under crashes at every commit, under rivals at every commit, and decided anew."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import pandera.polars as pa
@@ -77,7 +78,7 @@ def anew(lake: Lake) -> None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_death_at_any_commit_is_mended_by_the_next_run(half, tmp_path, is_right, after):
-    """Winners displaced, side tables first: the tables are as if undisturbed (event-streaming 6, kinesis 15, 16)."""
+    """Winners displaced, side tables first: as if undisturbed (event-streaming 6, kinesis 15, 16)."""
     assert dying_everywhere(half, tmp_path, rest, is_right, after=after) >= 4
 
 
@@ -231,3 +232,26 @@ def test_two_runs_that_finish_what_a_dead_one_announced_meet(whole, tmp_path):
         aftermath.finish(lake, STRICTER, "silver")
     assert seen["commits"] > 1
     prove(lake, STRICTER)
+
+
+def test_threads_on_one_lake_give_what_one_run_gives(tmp_path, is_right):
+    """Three at once, each all tiles in its own order (kafka-medallion 40)."""
+    lake, kafka, errors = Lake(str(tmp_path)), busy_log(), []
+
+    def work(order: list[str]) -> None:
+        try:
+            for tile in order:
+                both(lake, kafka, STREAM, [tile])
+        except BaseException as error:  # noqa: BLE001  # shown by the assertion
+            errors.append(error)
+
+    orders_of_tiles = (TILES, TILES[::-1], TILES[2:] + TILES[:2])
+    threads = [threading.Thread(target=work, args=(order,)) for order in orders_of_tiles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lost = [error for error in errors if not isinstance(error, RaceLostError)]
+    assert lost == []
+    both(lake, kafka, STREAM, TILES)  # who lost too many races starts again
+    is_right(lake)

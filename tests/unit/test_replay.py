@@ -245,7 +245,7 @@ def test_a_narrower_type_is_refused_by_name(tmp_path):
     lake = Lake(str(tmp_path))
     both(lake, busy_log(), LAX, TILES)
     before = state(lake, LAX)
-    with pytest.raises(TableSchemaError, match="silver/orders.*'amount' is stored as Decimal"):
+    with pytest.raises(TableSchemaError, match=r"silver/orders.*'amount' is stored as Decimal"):
         decide(lake, orders(schema=Narrow), TILES)
     assert_same(before, state(lake, LAX))
 

@@ -1,15 +1,12 @@
 """What the sensors ask for: exactly what is new, bounded, with a reason for each skip; and what waits."""
 
-import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import dagster as dg
-import polars as pl
 import pytest
 
 import sensors.arrivals
 from assets.bronze import bronze_asset
-from assets.merge import merge
 from assets.silver import silver_assets
 from resources.dbt import AsOfJoin
 from resources.lake import Lake
@@ -17,7 +14,6 @@ from resources.storage import LakeResource
 from sensors import conditions
 from sensors.arrivals import END, START, STREAM, arrivals_sensor, new_tiles, ranges
 from sensors.touched_dates import date_ranges, touched_dates_sensor
-from sluice import tables
 from tests.engine import HOURS, NOW, both, busy_log, decide, load, orders, send, value
 from tests.fake_kafka import FakeKafka, KafkaInMemory
 
@@ -29,7 +25,7 @@ class Clock(datetime):
     """A clock that stands at NOW."""
 
     @classmethod
-    def now(cls, tz=None):
+    def now(cls, tz=None):  # noqa: ARG003  # as the class it stands for
         return NOW
 
 
