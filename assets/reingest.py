@@ -108,12 +108,12 @@ def _from_kafka(
 def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], rows: pl.DataFrame) -> dict[int, int]:
     """Count by partition what neither bronze nor Kafka has, though it was no gap when it was read."""
     told = accounts.current(aftermath.ledger(lake, stream, "bronze"))
-    lost = {}
+    lost: dict[int, int] = {}
     for piece in pieces:
         at = (pl.col("tile") == piece.tile) & (pl.col("epoch") == piece.epoch)
-        gaps = told.filter(at & (pl.col("partition") == piece.partition))["gaps"].sum()
+        gaps = told.filter(at & (pl.col("partition") == piece.partition))["gaps"].to_list()
         held = rows.filter(pl.col("partition") == piece.partition).height
-        lost[piece.partition] = max(0, piece.offsets - held - gaps)
+        lost[piece.partition] = max(0, piece.offsets - held - sum(gaps))
     return lost
 
 

@@ -135,7 +135,7 @@ changes = st.lists(
 )
 
 
-@settings(max_examples=6, phases=PHASES)
+@settings(max_examples=4, phases=PHASES)
 @given(changes, st.permutations(TILES), st.randoms(use_true_random=False))
 def test_any_order_gives_the_same_dimension(found, order, random):
     """Shuffled log, shuffled tiles, merged after each or once: equal (kafka-medallion 12; kinesis 37)."""
