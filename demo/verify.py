@@ -114,4 +114,4 @@ def report(lake: Lake, *, produced: int, seconds: float) -> str:
     revenue = _rows(lake, "gold/daily_revenue")["revenue"].sum()
     added = f"{produced:,} records sent" if produced else "nothing was sent, nothing was added twice"
     lines += ["", f"gold rows: {gold}; revenue {revenue:,} EUR", f"{added}; {seconds:.0f} s", ""]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
