@@ -1,7 +1,8 @@
 # Everything a person types; each command does its own set-up. Needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
@@ -10,6 +11,7 @@ export PYTHONPATH := $(CURDIR)
 
 $(READY): requirements.lock
 	@echo "Setting up .venv (once; about a minute) ..."
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
