@@ -83,7 +83,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     promoted = stands.filter(pl.col("_from") == "loser").select(AT)
 
     losing = _verdicts(stream, decided, rows)
-    _put_side_tables(lake, stream, batch, losing)
+    _put_side_tables(lake, stream, handle, batch, losing)
 
     entering = stands.filter(pl.col("_from") == "batch")
     added = pl.concat(
@@ -106,11 +106,20 @@ def _plain(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(pl.col(c).alias(c[1:]) for c in AT)
 
 
-def _put_side_tables(lake: Lake, stream: Stream, batch: Batch, losing: pl.DataFrame) -> None:
+def _put_side_tables(
+    lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch, losing: pl.DataFrame
+) -> None:
     is_open = pl.col("resolved_at").is_null()
-    side_tables.put(lake, tables.quarantine(stream), batch.refused, slices=batch.slices, replaceable=is_open)
+    side_tables.put(
+        lake,
+        tables.quarantine(stream),
+        batch.refused,
+        replaceable=is_open,
+        slices=batch.slices,
+        decided_on=handle,
+    )
     again = _plain(batch.rows)  # whatever an earlier try said of these records
-    side_tables.put(lake, tables.losers(stream), losing, slices=batch.slices, also=again)
+    side_tables.put(lake, tables.losers(stream), losing, also=again, slices=batch.slices, decided_on=handle)
 
 
 def _with_verdicts(decided: pl.DataFrame, batch: Batch, losing: pl.DataFrame) -> pl.DataFrame:

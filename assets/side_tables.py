@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import polars as pl
+from deltalake import DeltaTable
 
-from resources.lake import Lake
+from resources.lake import Lake, LostRace
 from sluice import tables
 from sluice.accounts import Slice
 from sluice.tables import COORDINATES, Table
@@ -37,6 +38,7 @@ def put(  # the rest is told in the text
     replaceable: pl.Expr | None = None,
     also: pl.DataFrame | None = None,
     progress: dict[str, int] | None = None,
+    decided_on: DeltaTable | None = None,
 ) -> int:
     """Write rows in place of what stands for the same records.
 
@@ -45,6 +47,9 @@ def put(  # the rest is told in the text
 
     Returns:
         the table's version after it.
+
+    Raises:
+        LostRace: the table that the rows were decided on (`decided_on`) has moved, or this one: decide again.
     """
     named = ["tile", *COORDINATES]
     at = rows.select(named) if also is None else pl.concat([rows.select(named), also.select(named)])
@@ -54,6 +59,8 @@ def put(  # the rest is told in the text
         handle = lake.ensure(table)
         if not touched:
             return int(handle.version())
+        if decided_on is not None and _moved(lake, decided_on):
+            raise LostRace(f"{table.name}: another run decided meanwhile")
         there = lake.scan(handle).filter(pl.col("tile").is_in(touched))
         going = there.select(
             *named,
@@ -68,7 +75,7 @@ def put(  # the rest is told in the text
         ).unique()
         if gone.height == 0:
             return (
-                lake.commit(handle, rows, progress=progress)
+                lake.commit(handle, rows, progress=progress, fences=["rewrite"])  # a rival may add the same
                 if rows.height or progress
                 else int(handle.version())
             )
@@ -83,7 +90,12 @@ def put(  # the rest is told in the text
             fences=["rewrite"],
         )
 
-    return lake.retrying(table.name, step)
+    return lake.retrying(table.name, step) if decided_on is None else step()
+
+
+def _moved(lake: Lake, handle: DeltaTable) -> bool:
+    newest = lake.open(handle.metadata().name or "")
+    return newest is not None and newest.version() != handle.version()
 
 
 def tile_predicate(tiles: Sequence[str]) -> str:
