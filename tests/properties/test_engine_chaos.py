@@ -23,8 +23,8 @@ from tests.engine import (
     prove,
     send,
     told,
+    value,
 )
-from tests.engine import value
 from tests.fake_kafka import FakeKafka
 
 TILES = HOURS[:3]
