@@ -39,8 +39,7 @@ def store(tmp_path_factory):
             _wait(address, server)
             yield address
         finally:
-            server.terminate()
-            server.wait(timeout=20)
+            server.kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 
