@@ -74,11 +74,17 @@ def unfolded(lake: Lake, stream: Stream, layer: Layer, handle: DeltaTable) -> li
 
 
 def history(handle: DeltaTable, after: int = -1) -> list[dict[str, Any]]:
-    """Give the commits of a table after a version, oldest first."""
-    newer = int(handle.version()) - after
-    if newer <= 0:
+    """Give the commits of a table after a version, up to the handle's own, oldest first."""
+    upto = int(handle.version())
+    size = upto - after
+    if size <= 0:
         return []
-    commits = [c for c in handle.history(newer) if c["version"] > after]
+    found = handle.history(size)
+    newer = max(
+        0, len(found) - size
+    )  # delta-rs begins at the log's newest commit, but counts from the handle's
+    numbered = (commit | {"version": commit["version"] + newer} for commit in found)
+    commits = [c for c in numbered if after < c["version"] <= upto]
     return sorted(commits, key=lambda commit: int(commit["version"]))
 
 

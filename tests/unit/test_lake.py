@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from assets.aftermath import history
 from resources.lake import ATTEMPTS, Lake, LostRace
 from resources.schema_changes import widens
 from sluice.errors import LakeError, RaceLostError, StaleWriterError, TableSchemaError
@@ -256,3 +257,15 @@ def test_the_lake_never_cleans_its_log_by_itself(lake):
     """What delta-rs does by default, switched off in the table and in each commit."""
     assert lake.ensure(NUMBERS).metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
     assert isinstance(lake.open(NUMBERS.name), DeltaTable)
+
+
+def test_the_commits_that_a_handle_knows_keep_their_numbers(lake):
+    """delta-rs tells newer ones too, and numbers them as if the handle's were the newest."""
+    for number in range(1, 4):
+        lake.commit(lake.ensure(NUMBERS), rows(number), metadata={"sluice.n": str(number)})
+    handle = lake.open(NUMBERS.name)
+    for number in range(4, 8):
+        lake.commit(lake.ensure(NUMBERS), rows(number), metadata={"sluice.n": str(number)})
+    for after in range(-1, 4):
+        told = [(commit["version"], commit.get("sluice.n")) for commit in history(handle, after)]
+        assert told == [(n, str(n) if n else None) for n in range(after + 1, 4)]
