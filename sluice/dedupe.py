@@ -9,7 +9,7 @@ that could matter.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from zlib import crc32
 
 import polars as pl
@@ -19,6 +19,10 @@ from sluice.tables import BUCKETS, EVERY_BUCKET, ROW_COORDINATES
 
 WINNER = ("_winner_epoch", "_winner_partition", "_winner_offset")
 _WINNER_OF = dict(zip(ROW_COORDINATES, WINNER, strict=True))
+_EPOCH = date(1970, 1, 1)
+_DAY = timedelta(days=1)
+_MICROSECOND = timedelta(microseconds=1)
+_EVER = date.max - date.min  # no two event times are further apart
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,21 @@ class SameEvent:
     within: timedelta
     stored_by = "_event_date"
 
+    @property
+    def _within(self) -> timedelta:
+        return min(self.within, _EVER)
+
     def partitions(self, rows: pl.DataFrame) -> set[object]:
         """Give the event dates on which a row could meet another of its fact."""
-        dates: set[object] = set()
-        near = rows.select(
-            low=(pl.col(self.when) - self.within).dt.date(), high=(pl.col(self.when) + self.within).dt.date()
+        when, within = pl.col(self.when).dt.epoch("us"), self._within // _MICROSECOND
+        day = _DAY // _MICROSECOND
+        near = rows.select(  # event times may lie at the ends of what has a date
+            low=((when - within) // day).clip(lower_bound=(date.min - _EPOCH).days),
+            high=((when + within) // day).clip(upper_bound=(date.max - _EPOCH).days),
         ).unique()
+        dates: set[object] = set()
         for low, high in near.iter_rows():
-            dates.update(low + timedelta(days=n) for n in range((high - low).days + 1))
+            dates.update(_EPOCH + timedelta(days=n) for n in range(low, high + 1))
         return dates
 
     def stored_in(self, dates: set[object]) -> pl.Expr:
@@ -50,7 +61,7 @@ class SameEvent:
         if alone.all():
             return _kept(rows)
         ordered = rows.filter(~alone).sort(*self.keys, self.when, *ROW_COORDINATES)
-        far = pl.col(self.when) - pl.col(self.when).shift() > self.within
+        far = pl.col(self.when) - pl.col(self.when).shift() > self._within
         clustered = ordered.with_columns(  # rows that no chain connects decide nothing for each other
             _cluster=far.fill_null(value=True)
             .cum_sum()
@@ -69,7 +80,7 @@ class SameEvent:
             )
             beaten = pending.join(winners, on=group, how="left", maintain_order="left")
             first = pl.all_horizontal(pl.col(c) == pl.col(w) for c, w in _WINNER_OF.items())
-            near = pl.col(self.when) - pl.col("_began") <= self.within
+            near = pl.col(self.when) - pl.col("_began") <= self._within
             decided.append(_kept(ahead.drop("_cluster")))
             losers = beaten.filter(near & ~first)
             decided.append(losers.select(*rows.columns, pl.lit(value=False).alias("_kept"), *WINNER))

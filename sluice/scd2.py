@@ -163,7 +163,8 @@ def _versions(states: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """Turn the sorted states of keys into half-open intervals."""
     superseded = _SAME_KEY & pl.col("_begin").eq_missing(pl.col("_begin").shift(-1)) & ~_END
     states = _without(states, superseded)
-    different = pl.any_horizontal(pl.col(n).ne_missing(pl.col(n).shift()) for n in tracked(stream)) & ~_GONE
+    changed = [pl.col(n).ne_missing(pl.col(n).shift()) for n in tracked(stream)]  # of a key alone: none
+    different = pl.any_horizontal(pl.lit(value=False), *changed) & ~_GONE
     first = (pl.col("_id") != pl.col("_id").shift()).fill_null(value=True)
     opening = states.select(first | (_GONE.shift() != _GONE) | different).to_series()
     begins = states["_begin"].filter(opening)
