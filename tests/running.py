@@ -16,21 +16,20 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
-from resources.kafka import KafkaResource
-from resources.settings import PROJECT
 
 from assets import aftermath, equations
 from assets.catalog import assets, checks
 from assets.jobs import jobs
 from demo.client import DemoKafka
 from resources.dbt import dbt_resource
+from resources.kafka import KafkaResource
+from resources.settings import PROJECT
 from resources.storage import LakeResource
 from resources.streams import load_streams
 from tests.conftest import MadeTopic
 
 CONTRACTS = Path(__file__).parent / "contracts"
 TOPIC = {"retention.ms": "-1", "message.timestamp.after.max.ms": str(2**63 - 1)}
-ENTITY = ["_topic", "_epoch", "_partition", "_offset", "_tile", "_ingested_at"]
 
 
 @dataclass(frozen=True)
@@ -147,16 +146,16 @@ class Project:
         dagster = str(Path(sys.executable).with_name("dagster"))
         return [dagster, "asset", "materialize", "-m", "definitions", "--select", selection, *more]
 
-    def start(self, command: Sequence[str]) -> subprocess.Popen[str]:
-        """Start a command in this project, in a process group of its own."""
+    def start(self, command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+        """Start a command in this project."""
         return subprocess.Popen(
             command,
             cwd=PROJECT,
-            env=self.environment,
+            env=self.environment | environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
         )
 
     def dagster(self, selection: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -202,7 +201,16 @@ class Project:
             (pl.col("stream") == name) & (pl.col("layer") == "silver") & (pl.col("kind") == "batch")
         )
         last = pl.col("generation") == pl.col("generation").max().over("tile")
-        counts = ("read", "accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored", "late")
+        counts = (
+            "read",
+            "accepted",
+            "duplicates",
+            "conflicts",
+            "quarantined",
+            "tombstones",
+            "ignored",
+            "late",
+        )
         return rows.filter(last).select(pl.col(counts).sum()).row(0, named=True)
 
     def prove(self, *names: str) -> None:
@@ -248,7 +256,9 @@ class Record:
     partition: int = 0
 
 
-def fill(servers: str, topic: str, records: Iterable[Record], partitions: int = 1, **config: str) -> MadeTopic:
+def fill(
+    servers: str, topic: str, records: Iterable[Record], partitions: int = 1, **config: str
+) -> MadeTopic:
     """Make a topic and produce records into it; stamps are kept."""
     settled = TOPIC | {name.replace("_", "."): value for name, value in config.items()}
     DemoKafka(servers).create_topic(topic, partitions, settled)

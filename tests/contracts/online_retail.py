@@ -1,7 +1,5 @@
 """Lines of invoices of an online shop, as the UCI data set has them (local times, missing customers)."""
 
-from datetime import timedelta
-
 import pandera.polars as pa
 import polars as pl
 
