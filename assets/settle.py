@@ -97,7 +97,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
         metadata[PROMOTED] = announce(_plain(promoted))
     if batch.resolves is not None:
         metadata[RESOLVED] = announce(_plain(batch.resolves))
-    fences = [*batch.fences, *(f"{same.stored_by}/{value}" for value in partitions | touched)]
+    fences = [*batch.fences, *map(same.fence, partitions | touched)]
     version = _commit(lake, handle, same, added, gone, batch.progress, fences, metadata)
     return Settled(version, told, dates)
 

@@ -22,7 +22,8 @@ _WINNER_OF = dict(zip(ROW_COORDINATES, WINNER, strict=True))
 _EPOCH = date(1970, 1, 1)
 _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
-_EVER = date.max - date.min  # no two event times are further apart
+_WIDE = timedelta(days=31)
+_EVER = date.max - date.min + _DAY  # no two event times are further apart
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class SameEvent:
         for low, high in near.iter_rows():
             dates.update(_EPOCH + timedelta(days=n) for n in range(low, high + 1))
         return dates
+
+    def fence(self, value: object) -> str:
+        """Name what guards a date: itself, or where many are looked at its year, since each fence costs."""
+        return f"_event_date/{str(value)[:4] if self.within > _WIDE else value}"
 
     def stored_in(self, dates: set[object]) -> pl.Expr:
         """Tell whether a row's own values put it on one of some dates."""
@@ -99,6 +104,10 @@ class SameChange:
     def partitions(self, rows: pl.DataFrame) -> set[object]:
         """Give the buckets on which a row could meet another of its change."""
         return set(buckets(rows, self.keys).unique())
+
+    def fence(self, value: object) -> str:
+        """Name what guards a bucket."""
+        return f"_bucket/{value}"
 
     def stored_in(self, _buckets: set[object]) -> pl.Expr:
         """Tell nothing: a row's bucket follows from its key, by which the caller asks anyway."""
