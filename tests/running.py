@@ -259,10 +259,12 @@ class Record:
 def fill(
     servers: str, topic: str, records: Iterable[Record], partitions: int = 1, **config: str
 ) -> MadeTopic:
-    """Make a topic and produce records into it; stamps are kept."""
+    """Make a topic and produce records into it, unless it has some already; stamps are kept."""
     settled = TOPIC | {name.replace("_", "."): value for name, value in config.items()}
-    DemoKafka(servers).create_topic(topic, partitions, settled)
-    made = MadeTopic(servers, topic)
+    client, made = DemoKafka(servers), MadeTopic(servers, topic)
+    client.create_topic(topic, partitions, settled)
+    if client.count(topic):
+        return made
     by_partition: dict[int, list[Record]] = {}
     for record in records:
         by_partition.setdefault(record.partition, []).append(record)

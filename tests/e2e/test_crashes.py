@@ -58,7 +58,7 @@ def hold(made: Project, undisturbed: Project) -> None:
 def test_the_peaceful_run_is_right(undisturbed: Project):
     undisturbed.prove(*NAMES)
     told = undisturbed.accounts("meter_readings")
-    assert told["read"] == 4000
+    assert told["read"] == undisturbed.table("bronze/meter_readings").height > 4000
     assert (
         min(told[n] for n in ("accepted", "duplicates", "conflicts", "quarantined", "tombstones", "late")) > 0
     )
