@@ -28,7 +28,7 @@ demo: setup  ## the main job: a shop's events from a real Kafka to trusted gold 
 	@$(BIN)/python -m demo.run
 
 test: setup  ## all tests, those against a real Kafka among them
-	@$(BIN)/python -m demo.kafka fetch
+	@$(BIN)/python -m demo.jars || echo "no Kafka can be fetched: tests that need one are skipped"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 dev: setup  ## Dagster's UI on the lake, sensors on; starts the demo's Kafka if none is named

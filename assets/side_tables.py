@@ -18,15 +18,24 @@ from sluice.tables import COORDINATES, Table
 
 def within(slices: Sequence[Slice], prefix: str = "") -> pl.Expr:
     """Tell whether a row's coordinates lie in one of the slices."""
-    if not slices:
-        return pl.lit(value=False)
     epoch, partition, offset = (pl.col(prefix + name) for name in COORDINATES)
-    return pl.any_horizontal(
-        (epoch == s.epoch)
-        & (partition == s.partition)
-        & offset.is_between(s.first_offset, s.next_offset, closed="left")
-        for s in slices
-    )
+    terms = [
+        (epoch == e) & (partition == p) & offset.is_between(first, stop, closed="left")
+        for e, p, first, stop in _joined(slices)
+    ]
+    return pl.any_horizontal(terms) if terms else pl.lit(value=False)
+
+
+def _joined(slices: Sequence[Slice]) -> list[tuple[int, int, int, int]]:
+    """Join slices that follow each other, as those of neighbouring tiles do: thousands become a few."""
+    joined: list[tuple[int, int, int, int]] = []
+    for s in sorted(slices, key=lambda s: (s.epoch, s.partition, s.first_offset)):
+        last = joined[-1] if joined else None
+        if last and last[:2] == (s.epoch, s.partition) and last[3] == s.first_offset:
+            joined[-1] = (*last[:3], s.next_offset)
+        else:
+            joined.append((s.epoch, s.partition, s.first_offset, s.next_offset))
+    return joined
 
 
 def put(  # the rest is told in the text

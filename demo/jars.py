@@ -70,3 +70,7 @@ def _download(artifact: Any) -> Path:
             if attempt == _ATTEMPTS:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+if __name__ == "__main__":
+    kafka_jars()
