@@ -26,7 +26,7 @@ from assets.shell import (
 from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import accounts, tables
-from sluice.contract import Stream
+from sluice.contract import Events, Stream
 from sluice.tables import Table
 
 _COUNTS = ("read", "accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored", "late")
@@ -93,6 +93,8 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
                 replace=config.replace,
                 say=context.log.info,
             )
+        if isinstance(stream, Events) and (empty := sum(a.tombstones for a in done.accounts)):
+            context.log.warning("%d tombstones: they mean nothing for events, and have no effect", empty)
         if done.unknown:
             context.log.warning("members that no column takes: %s", dict(done.unknown))
         for table in (silver, refused, lost):
