@@ -91,10 +91,6 @@ def _named(stream: Stream) -> Iterator[tuple[str, Sequence[str]]]:
             yield argument, (value,)
         elif isinstance(value, tuple):
             yield argument, value
-    for argument in ("delete_when", "truncate_when"):
-        value = getattr(stream, argument, None)
-        if isinstance(value, pl.Expr):
-            yield argument, sorted(set(value.meta.root_names()))
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

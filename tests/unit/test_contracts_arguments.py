@@ -133,8 +133,6 @@ def test_a_wrong_argument_of_events_is_named(argument, value):
         ("valid_from", "items"),
         ("valid_from", ("placed_at",)),
         ("delete_when", "line = 1"),
-        ("delete_when", pl.col("op") == "d"),
-        ("truncate_when", pl.col("op") == "t"),
         ("snapshot", "items"),
         ("snapshot", True),
         ("ignore_null", ("nope",)),

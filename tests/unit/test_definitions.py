@@ -248,3 +248,14 @@ def test_the_jobs_run_and_name_what_they_do_not_know(lake):
     failure = next(e for e in unknown.all_events if e.event_type_value == "STEP_FAILURE")
     assert "there are: orders" in failure.step_failure_data.user_failure_data.description
     prove(lake, ORDERS)
+
+
+def test_a_run_leaves_its_trace_in_dagsters_log_and_in_the_ledger(lake):
+    """Kinesis-iceberg 20: every run is logged, with its steps and its end; its accounts name it."""
+    result = run(lake, busy_log(), HOURS[1])
+    kinds = {event.event_type_value for event in result.all_events}
+    assert {"STEP_START", "STEP_SUCCESS", "ASSET_MATERIALIZATION", "ASSET_CHECK_EVALUATION"} <= kinds
+    assert result.dagster_run.status is dg.DagsterRunStatus.SUCCESS
+    ledger = lake.read(tables.LEDGER_TABLE).collect()
+    assert ledger.height
+    assert set(ledger["run_id"]) == {result.run_id}
