@@ -200,7 +200,7 @@ def _commit(
             )
             rows = batch.records.filter(mine)
             frames.append(rows.with_columns(epoch=pl.lit(bound.epoch, pl.Int32), tile=pl.lit(bound.tile)))
-            told.append(_account(stream, piece, rows.height, _overlap(batch, piece), run_id))
+            told.append(accounts.of_bronze(stream.name, piece, rows.height, _overlap(batch, piece), run_id))
             progress[progress_id(stream, bound)] = stop
         if not told:
             raise StaleWriterError(table.name, "every id", 0, 0)
@@ -222,24 +222,3 @@ def _commit(
 def _overlap(batch: Batch, piece: Slice) -> int:
     first, stop = batch.holes.get(piece.partition, (0, 0))
     return max(0, min(stop, piece.next_offset) - max(first, piece.first_offset))
-
-
-def _account(stream: Stream, piece: Slice, read: int, holes: int, run_id: str) -> Account:
-    return Account(
-        stream=stream.name,
-        layer="bronze",
-        kind="batch",
-        tile=piece.tile,
-        generation=1,
-        code_version="",  # bronze keeps records as they came: no contract decides
-        run_id=run_id,
-        batch_id=accounts.batch_id("bronze", stream.name, 1, [piece]),
-        epoch=piece.epoch,
-        partition=piece.partition,
-        first_offset=piece.first_offset,
-        next_offset=piece.next_offset,
-        read=read,
-        accepted=read,
-        gaps=piece.offsets - read - holes,
-        holes=holes,
-    )

@@ -17,7 +17,7 @@ from assets.side_tables import tile_predicate
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import accounts, tables
-from sluice.accounts import ACCOUNTS, Account, Slice
+from sluice.accounts import ACCOUNTS, Slice
 from sluice.contract import Stream
 from sluice.tables import ACKNOWLEDGED, ACKNOWLEDGED_TABLE, UTC_TIME
 
@@ -69,7 +69,13 @@ def _replace(
             rows, source = pl.concat([own, more]), "bronze itself: Kafka no longer has all of it"
             lost = _gone(lake, stream, pieces, rows)
         number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
-        told = [_account(stream, p, rows, lost.get(p.partition, 0), number, run_id) for p in pieces]
+        read = dict(rows.group_by("partition").len().iter_rows())
+        told = [
+            accounts.of_bronze(
+                stream.name, p, read.get(p.partition, 0), lost.get(p.partition, 0), run_id, number
+            )
+            for p in pieces
+        ]
         kept = held.filter(pl.col("epoch") != stream.epoch)
         lake.commit(
             handle,
@@ -115,30 +121,6 @@ def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], rows: pl.DataFram
         held = rows.filter(pl.col("partition") == piece.partition).height
         lost[piece.partition] = max(0, piece.offsets - held - sum(gaps))
     return lost
-
-
-def _account(
-    stream: Stream, piece: Slice, rows: pl.DataFrame, holes: int, generation: int, run_id: str
-) -> Account:
-    read = rows.filter(pl.col("partition") == piece.partition).height
-    return Account(
-        stream=stream.name,
-        layer="bronze",
-        kind="batch",
-        tile=piece.tile,
-        generation=generation,
-        code_version="",
-        run_id=run_id,
-        batch_id=accounts.batch_id("bronze", stream.name, generation, [piece]),
-        epoch=piece.epoch,
-        partition=piece.partition,
-        first_offset=piece.first_offset,
-        next_offset=piece.next_offset,
-        read=read,
-        accepted=read,
-        gaps=piece.offsets - read - holes,
-        holes=holes,
-    )
 
 
 def acknowledge(lake: Lake, stream: Stream, reason: str) -> int:

@@ -27,25 +27,17 @@ from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import accounts, tables
 from sluice.contract import Events, Stream
+from sluice.judged import ROW_OF
 from sluice.tables import Table
 
 _COUNTS = ("read", "accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored", "late")
-_ORIGIN = {  # of our own columns, in bronze
-    "_topic": "topic",
-    "_epoch": "epoch",
-    "_partition": "partition",
-    "_offset": "offset",
-    "_tile": "tile",
-    "_ingested_at": "ingested_at",
-    "_timestamp": "timestamp",
-}
 
 
 def silver_assets(stream: Stream) -> dg.AssetsDefinition:
     """Make the assets `silver/<stream>`, `quarantine/<stream>` and `losers/<stream>`."""
     silver, refused, lost = tables.silver(stream), tables.quarantine(stream), tables.losers(stream)
     bronze = tables.bronze(stream).name
-    lineage = {name: [_ORIGIN.get(name, "value")] for name in silver.columns}
+    lineage = {name: [ROW_OF.get(name, "value")] for name in silver.columns}
     told = {
         silver.name: "Typed, valid, deduplicated rows.",
         refused.name: "Records that silver refused, with their bytes and the reason.",

@@ -90,6 +90,28 @@ def batch_id(layer: Layer, stream: str, generation: int, slices: Iterable[Slice]
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+def of_bronze(stream: str, piece: Slice, read: int, holes: int, run_id: str, generation: int = 1) -> Account:
+    """Tell of a slice that bronze took as it came: what is neither a record nor a hole is a gap."""
+    return Account(
+        stream=stream,
+        layer="bronze",
+        kind="batch",
+        tile=piece.tile,
+        generation=generation,
+        code_version="",  # bronze keeps records as they came: no contract decides
+        run_id=run_id,
+        batch_id=batch_id("bronze", stream, generation, [piece]),
+        epoch=piece.epoch,
+        partition=piece.partition,
+        first_offset=piece.first_offset,
+        next_offset=piece.next_offset,
+        read=read,
+        accepted=read,
+        gaps=piece.offsets - read - holes,
+        holes=holes,
+    )
+
+
 def dumps(accounts: Iterable[Account]) -> str:
     """Write accounts as the JSON that a commit carries."""
     return json.dumps([asdict(a) for a in accounts], default=_isoformat, separators=(",", ":"))

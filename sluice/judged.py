@@ -19,7 +19,7 @@ from sluice.decoded import Decoded
 from sluice.dedupe import placed
 from sluice.tables import COORDINATES, QUARANTINE, ROW_COORDINATES, UTC_TIME
 
-_ROW_OF = {
+ROW_OF = {  # silver's own columns, by the column of bronze that each comes from
     "_topic": "topic",
     "_epoch": "epoch",
     "_partition": "partition",
@@ -154,7 +154,7 @@ def _times(stream: Events, kept: pl.DataFrame) -> dict[_Place, dict[str, Any]]:
 def judge(stream: Stream, records: pl.DataFrame, decoded: Decoded) -> Judged:
     """Put decoded rows into silver's columns, and give each record its verdict so far."""
     numbered = records.with_row_index("_row")
-    origin = numbered.select("_row", *(pl.col(c).alias(name) for name, c in _ROW_OF.items()))
+    origin = numbered.select("_row", *(pl.col(c).alias(name) for name, c in ROW_OF.items()))
     rows = to_storage(decoded.rows, stream.columns).join(origin, on="_row", how="left", maintain_order="left")
     schema = tables.silver(stream).columns
     silver = placed(rows, stream).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
