@@ -9,7 +9,6 @@ log disagree or the caller asks for it, never by less than it holds.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 
 import polars as pl
 from deltalake import DeltaTable
@@ -55,18 +54,13 @@ def position(handle: DeltaTable | None, stream: Stream, bound: Bounds) -> int:
     """Give the next offset that a table has not committed of a tile's partition."""
     if handle is None:
         return bound.first_offset
-    known = _committed(handle.metadata().id, handle.version())
+    asked = vars(handle).setdefault("_asked", {})  # kept with the handle, of whose versions it is true
+    known: dict[str, int | None] = asked.setdefault(handle.version(), {})
     app_id = progress_id(stream, bound)
-    if app_id not in known:
+    if app_id not in known:  # each question walks through all ids of the table
         known[app_id] = handle.transaction_version(app_id)
     committed = known[app_id]
     return bound.first_offset if committed is None else int(committed)
-
-
-@lru_cache(maxsize=8)
-def _committed(_table_id: str, _version: int) -> dict[str, int | None]:
-    """Keep what one version of a table says: it never changes, and each question walks through all ids."""
-    return {}
 
 
 def ingest(  # the rest is told in the text
