@@ -9,12 +9,13 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export DO_NOT_TRACK := 1
 export PYTHONPATH := $(CURDIR)
 
-$(READY): requirements.lock
+$(READY): requirements.lock $(wildcard sluice/native/*.[ch])
 	@echo "Setting up .venv (once; about a minute) ..."
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/python -m sluice.native.build
 	@touch $(READY)
 
 $(DAGSTER_HOME)/dagster.yaml: deploy/dagster.yaml
@@ -57,7 +58,7 @@ format: setup  ## write the code as the linter wants it
 
 lock: setup  ## resolve the dependencies anew into requirements.lock, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--group demo --group dev pyproject.toml -o requirements.lock
+		--group demo --group native --group dev pyproject.toml -o requirements.lock
 
 clean:  ## remove the lake, the demo's Kafka and Dagster's home; .venv stays
 	@rm -rf .lake .kafka .dagster dbt_project/target dbt_project/logs

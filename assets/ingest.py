@@ -97,7 +97,7 @@ def ingest(  # the rest is told in the text
             for ranges in runs:
                 begins = _merged(ranges)
                 for batch in kafka.read(stream.topic, begins, max_rows=limits.rows, max_bytes=limits.bytes):
-                    _commit(lake, stream, batch, ranges, run_id, done)
+                    append(lake, stream, batch, ranges, run_id, done)
                     say(f"bronze/{stream.name}: {done.rows} records so far")
         except StaleWriterError:  # another run commits the same tiles: go on from where it is
             say(f"bronze/{stream.name}: another run was faster; reading its progress")
@@ -167,18 +167,26 @@ def _merged(ranges: Iterable[tuple[Bounds, Slice]]) -> dict[int, tuple[int, int]
     return merged
 
 
-def _commit(
+def append(
     lake: Lake,
     stream: Stream,
     batch: Batch,
     ranges: Sequence[tuple[Bounds, Slice]],
     run_id: str,
     done: Ingested,
-) -> None:
-    """Append one batch with its progress and its account."""
+) -> pl.DataFrame:
+    """Append one batch with its progress and its accounts: the only way into bronze for new records.
+
+    Returns:
+        the rows that were committed (columns: BRONZE), in the order of `ranges`.
+
+    Raises:
+        StaleWriterError: another run has committed these records, or the table was put back.
+        LakeError, RaceLostError: the lake failed.
+    """
     table = tables.bronze(stream)
 
-    def step() -> tuple[list[Account], int]:
+    def step() -> tuple[pl.DataFrame, list[Account], int]:
         handle = lake.ensure(table)
         frames, told, progress = [], [], {}
         for bound, planned in ranges:
@@ -192,25 +200,27 @@ def _commit(
             mine = (pl.col("partition") == piece.partition) & pl.col("offset").is_between(
                 start, stop, closed="left"
             )
-            rows = batch.records.filter(mine)
-            frames.append(rows.with_columns(epoch=pl.lit(bound.epoch, pl.Int32), tile=pl.lit(bound.tile)))
-            told.append(accounts.of_bronze(stream.name, piece, rows.height, _overlap(batch, piece), run_id))
+            own = batch.records.filter(mine)
+            frames.append(own.with_columns(epoch=pl.lit(bound.epoch, pl.Int32), tile=pl.lit(bound.tile)))
+            told.append(accounts.of_bronze(stream.name, piece, own.height, _overlap(batch, piece), run_id))
             progress[progress_id(stream, bound)] = stop
         if not told:
             raise StaleWriterError(table.name, "every id", 0, 0)
-        stamped = pl.concat(frames).with_columns(ingested_at=pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME))
+        stamp = pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME)
+        rows = pl.concat(frames).with_columns(ingested_at=stamp).select(list(tables.BRONZE))
         version = lake.commit(
             handle,
-            stamped.select(list(tables.BRONZE)),
+            rows,
             progress=progress,
             metadata={ACCOUNTS: accounts.dumps(told)},
         )
-        return told, version
+        return rows, told, version
 
-    told, done.version = lake.retrying(table.name, step)
+    rows, told, done.version = lake.retrying(table.name, step)
     done.rows += sum(a.read for a in told)
     done.holes += sum(a.holes for a in told)
     done.slices += [Slice(a.tile, a.epoch, a.partition, a.first_offset, a.next_offset) for a in told]
+    return rows
 
 
 def _overlap(batch: Batch, piece: Slice) -> int:

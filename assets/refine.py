@@ -82,7 +82,7 @@ def refine(
         replace = False
         try:
             for work in works:
-                _do(lake, stream, work, run_id, done)
+                decide(lake, stream, work, read_bronze(lake, stream, work.slices), run_id, done)
                 read = sum(a.read for a in done.accounts)
                 say(f"silver/{stream.name}: {read} records decided so far")
         except StaleWriterError:  # another run decided the same tiles: go on from where it is
@@ -151,9 +151,15 @@ def _parts(piece: tuple[Bounds, Slice], rows: int) -> list[tuple[Bounds, Slice]]
     ]
 
 
-def _do(lake: Lake, stream: Stream, work: Work, run_id: str, done: Refined) -> None:
-    """Decode one piece of work and settle it; again, on a fresh handle, as often as a race is lost."""
-    records = read_bronze(lake, stream, work.slices)
+def decide(lake: Lake, stream: Stream, work: Work, records: pl.DataFrame, run_id: str, done: Refined) -> None:
+    """Decode the records of one piece of work and settle them; again, as often as a race is lost.
+
+    `records` (columns: BRONZE, in the order of the log) are all that bronze holds of the work's slices.
+
+    Raises:
+        StaleWriterError: another run has decided these records.
+        LakeError, RaceLostError: the lake failed.
+    """
     judged = judge(stream, records, decode(stream, records))
     done.unknown.update(judged.unknown)
     name = accounts.batch_id("silver", stream.name, work.generation, work.slices)

@@ -114,7 +114,8 @@ def test_transactions_count_when_committed(resource: KafkaResource, topic: Make)
     assert batch.next_offsets == {0: 12}, "marks and aborted records count as read"
 
 
-def test_a_range_of_nothing_but_aborted_records_ends(resource: KafkaResource, topic: Make) -> None:
+def test_a_range_of_nothing_but_aborted_records_ends(kafka: str, topic: Make) -> None:
+    resource = KafkaResource(bootstrap_servers=kafka, stall_seconds=60)
     made = topic()
     producer = made.transactions()
     producer.begin_transaction()
@@ -123,7 +124,7 @@ def test_a_range_of_nothing_but_aborted_records_ends(resource: KafkaResource, to
     began = time.monotonic()
     (batch,), _ = read_all(resource, made)
     assert (batch.records.height, batch.next_offsets) == (0, {0: 4})
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30, "it ended at the mark, not by patience"
 
 
 def test_an_open_transaction_holds_the_stable_offset(resource: KafkaResource, topic: Make) -> None:
@@ -239,7 +240,7 @@ def test_a_dead_broker_gives_one_clear_error_soon(capfd: pytest.CaptureFixture[s
         dead.watermarks("any", [0])
     with pytest.raises(KafkaUnreachableError):
         next(dead.read("any", {0: (0, 5)}, max_rows=1, max_bytes=1))
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert capfd.readouterr().err == ""
 
 
