@@ -17,6 +17,7 @@ from assets import aftermath, bounds
 from assets.bounds import Bounds
 from resources.kafka import Batch, KafkaResource
 from resources.lake import ATTEMPTS, Lake
+from resources.transactions import transactions
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
@@ -54,13 +55,7 @@ def position(handle: DeltaTable | None, stream: Stream, bound: Bounds) -> int:
     """Give the next offset that a table has not committed of a tile's partition."""
     if handle is None:
         return bound.first_offset
-    asked = vars(handle).setdefault("_asked", {})  # kept with the handle, of whose versions it is true
-    known: dict[str, int | None] = asked.setdefault(handle.version(), {})
-    app_id = progress_id(stream, bound)
-    if app_id not in known:  # each question walks through all ids of the table
-        known[app_id] = handle.transaction_version(app_id)
-    committed = known[app_id]
-    return bound.first_offset if committed is None else int(committed)
+    return transactions(handle).get(progress_id(stream, bound), bound.first_offset)
 
 
 def ingest(  # the rest is told in the text

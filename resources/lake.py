@@ -25,6 +25,7 @@ from tenacity import (
 
 from resources.schema_changes import adopt_columns
 from resources.settings import settings
+from resources.transactions import committed, transactions
 from sluice.errors import LakeError, RaceLostError, StaleWriterError
 from sluice.tables import Table
 
@@ -134,15 +135,11 @@ class Lake:
             LakeError: the store failed; nothing was committed, or it shows when read again.
         """
         name = handle.metadata().name or handle.table_uri
-        transactions = []
+        known, before = transactions(handle), int(handle.version())
         for app_id, version in (progress or {}).items():
-            committed = handle.transaction_version(app_id)
-            if committed is not None and version <= committed:
-                raise StaleWriterError(name, app_id, committed, version)
-            transactions.append(Transaction(app_id, version))
-        transactions += [
-            Transaction(f, (handle.transaction_version(f) or 0) + 1) for f in sorted(set(fences))
-        ]
+            if version <= known.get(app_id, version - 1):
+                raise StaleWriterError(name, app_id, known[app_id], version)
+        ids = dict(progress or {}) | {fence: known.get(fence, 0) + 1 for fence in sorted(set(fences))}
         with self._errors(name):
             write_deltalake(
                 handle,
@@ -150,11 +147,13 @@ class Lake:
                 mode=mode,  # type: ignore[arg-type]  # its overloads know one mode each
                 predicate=predicate,
                 commit_properties=CommitProperties(
-                    custom_metadata=dict(metadata or {}), app_transactions=transactions
+                    custom_metadata=dict(metadata or {}),
+                    app_transactions=[Transaction(app_id, version) for app_id, version in ids.items()],
                 ),
                 post_commithook_properties=_AFTER_COMMIT,
                 writer_properties=_WRITER,
             )
+        committed(handle, before, ids)
         return int(handle.version())
 
     def retrying(self, name: str, step: Callable[[], T]) -> T:
