@@ -109,17 +109,18 @@ def _vouched(
         if path not in single
     ]
     query = f"""
-        SELECT coalesce({" AND ".join(tests)}, false) AS sure
-        FROM (SELECT text, CASE WHEN json_valid(text) THEN json_type(text, {listed}) END AS types FROM rows_)
+        SELECT row
+        FROM (SELECT *, CASE WHEN json_valid(text) THEN json_type(text, {listed}) END AS types FROM rows_)
+        WHERE coalesce({" AND ".join(tests)}, false)
     """  # noqa: S608  # paths are quoted; see _quoted
     connection.register("rows_", _table(rows))
-    sure = pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))
+    sure = pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))  # in any order, measured
     connection.unregister("rows_")
-    return rows.filter(sure["sure"])
+    return rows.join(sure, on="row", how="semi", maintain_order="left")
 
 
 def _table(rows: pl.DataFrame) -> pa.Table:
-    return rows.select("text").to_arrow(compat_level=pl.CompatLevel.newest())
+    return rows.select("row", "text").to_arrow(compat_level=pl.CompatLevel.newest())
 
 
 def _quoted(text: str) -> str:
