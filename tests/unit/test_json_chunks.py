@@ -6,18 +6,17 @@ from sluice.columns import Column
 from sluice.contract import Json
 from sluice.json_columns import read_columns
 
-ITEMS = pl.List(pl.Struct({"price": pl.Decimal(10, 2)}))
-COLUMNS = [
-    Column("n", pl.Int64(), nullable=True, path=("n",)),
-    Column("text", pl.String(), nullable=True, path=("text",)),
-    Column("items", ITEMS, nullable=True, path=("items",)),
-]
+ITEMS = pl.List(pl.Struct({"price": pl.Decimal(10, 2), "qty": pl.Int32()}))
+DTYPES = {"n": pl.Int64(), **{f"t{i}": pl.String() for i in range(6)}, "items": ITEMS}
+COLUMNS = [Column(name, dtype, nullable=True, path=(name,)) for name, dtype in DTYPES.items()]
 PIECE = 25_000
 
 
 def test_verdicts_stay_with_their_rows_over_many_pieces() -> None:
     """DuckDB gives the rows of several pieces back in any order: seen at six of 25,000."""
-    texts = [f'{{"n":{i},"text":"t{i}","items":[{{"price":"{i % 90}.25"}}]}}' for i in range(6 * PIECE)]
+    more = ",".join(f'"t{i}":"{"x" * 20}"' for i in range(6))
+    items = [",".join(['{"price":"1.25","qty":1}'] * (1 + i % 3)) for i in range(3)]
+    texts = [f'{{"n":{i},{more},"items":[{items[i % 3]}]}}' for i in range(6 * PIECE)]
     broken = list(range(7, len(texts), 333))
     for place in broken:
         texts[place] = texts[place][:-9]
