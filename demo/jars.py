@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +27,46 @@ _ATTEMPTS = 3  # a file
 
 
 def kafka_jars(cache: Path = CACHE) -> Path:
-    """Give the folder of jars, fetched (44 MB) where it is not there yet.
+    """Give the folder of Kafka's jars, fetched (44 MB) where it is not there yet.
 
     Raises:
         DownloadError: Maven Central does not answer, or breaks off.
     """
-    folder = cache / f"kafka-{KAFKA}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
+    return jars(cache / f"kafka-{KAFKA}", _WANTED)
+
+
+def jars(folder: Path, wanted: Sequence[str], *, dependencies: bool = True) -> Path:
+    """Fetch jars (`group:artifact:version`) into a folder where it is not there yet, with what they need.
+
+    Raises:
+        DownloadError: Maven Central does not answer, or breaks off.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another test run may fetch them now
         if not folder.is_dir():
-            _fetch(folder)
+            _fetch(folder, wanted, dependencies=dependencies)
     return folder
 
 
-def _fetch(folder: Path) -> None:
-    print(f"fetching Apache Kafka {KAFKA} from Maven Central, once (44 MB)", flush=True)
+def _fetch(folder: Path, names: Sequence[str], *, dependencies: bool) -> None:
+    print(f"fetching {folder.name} from Maven Central, once", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         context = MavenContext(repo_cache=Path(place) / "repository", local_repos=[], timeout=_TIMEOUT)
         try:
-            wanted = [context.create_dependency(name) for name in _WANTED]
-            _, others = context.resolver.resolve(wanted)
-            jars = Path(place) / "jars"
-            jars.mkdir()
+            wanted = [context.create_dependency(name) for name in names]
+            others = context.resolver.resolve(wanted)[1] if dependencies else []
+            complete = Path(place) / "jars"
+            complete.mkdir()
             artifacts = [dependency.artifact for dependency in (*wanted, *others)]
             for number, artifact in enumerate(artifacts, 1):
                 path = _download(artifact)
-                shutil.move(path, jars)
-                size = (jars / path.name).stat().st_size / 1e6
+                shutil.move(path, complete)
+                size = (complete / path.name).stat().st_size / 1e6
                 print(f"  {number}/{len(artifacts)} {path.name} ({size:.1f} MB)", flush=True)
         except (requests.RequestException, RuntimeError) as error:  # what jgo raises for all its failures
             raise DownloadError("Maven Central", str(error)) from error
-        os.rename(jars, folder)  # noqa: PTH104  # in one step: complete or not there
+        os.rename(complete, folder)  # noqa: PTH104  # in one step: complete or not there
 
 
 def _download(artifact: Any) -> Path:
