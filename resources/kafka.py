@@ -8,6 +8,7 @@ lets the client print nothing: what went wrong is in the one error raised.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -136,12 +137,22 @@ class KafkaResource(dg.ConfigurableResource[None]):
             TopicMissingError, KafkaUnreachableError: as they say.
             KafkaReadError: the broker refuses, or nothing comes for `stall_seconds`.
         """
+        with closing(self._reader(name)) as reader:
+            firsts, stops = ({p: pair[at] for p, pair in ranges.items()} for at in (0, 1))
+            reader.add(firsts, stops)
+            yield from reader.batches(max_rows, max_bytes, self.stall_seconds)
 
-        def lows(partitions: Sequence[int]) -> Mapping[int, int]:
-            return self._offsets(name, partitions, _EARLIEST)
+    def tail(self, name: str, places: Mapping[int, int]) -> Reader:
+        """Give a reader that follows partitions, each from an offset on, never beyond the last stable offset.
 
-        reader = Reader(self._config, name, ranges, lows, stall_seconds=self.stall_seconds)
-        yield from reader.batches(max_rows, max_bytes)
+        A broker that does not answer looks like a quiet topic there: `watermarks` tells them apart.
+        """
+        reader = self._reader(name)
+        reader.add(places)
+        return reader
+
+    def _reader(self, name: str) -> Reader:
+        return Reader(self._config, name, lambda partitions: self._offsets(name, partitions, _EARLIEST))
 
     def open_transactions(self, name: str, partition: int) -> str:
         """Describe what holds back a partition's last stable offset.

@@ -1,19 +1,19 @@
-"""Ranges of a topic in batches: every record once, in order, and what is no longer there by name.
+"""A topic's records in batches: every record once, in order, and what is no longer there by name.
 
-Decides when a range is read: when the log has shown a place at or after its end, so offsets that carry no
-record (transaction marks, aborted and compacted ones) count as read. A range that begins before the log does
-gives a hole, never a silent jump. It refuses to wait for records without end.
+Decides when offsets count as read: when the log has shown a place at or after them, so those that carry no
+record (transaction marks, aborted and compacted ones) count too. Where the log begins after our place, this
+gives a hole, never a silent jump. It refuses to wait for the rest of a range for ever; a tail may be silent.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 import polars as pl
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError
 
-from resources.kafka_records import records
+from resources.kafka_records import Event, Messages, Source
 from sluice.errors import KafkaReadError
 from sluice.tables import RECORD
 
@@ -24,14 +24,14 @@ _FAST: Mapping[str, Any] = {
     "isolation.level": "read_committed",
     "fetch.wait.max.ms": 10,
     "fetch.queue.backoff.ms": 10,  # the default of a second makes a batch reader four times slower
-    "queued.max.messages.kbytes": 65_536,
+    "queued.min.messages": 200_000,  # fetched ahead, of all partitions; each costs half a kilobyte besides
+    "queued.max.messages.kbytes": 65_536,  # the same in bytes
     "group.id": "sluice",  # never joined: the client asks for a name
 }
-_QUEUED = 200_000  # messages fetched ahead, over all partitions; each costs half a kilobyte besides its bytes
-_PATIENCE = 0.1  # seconds that messages are waited for at a time
+_PATIENCE = 0.02  # seconds that messages are waited for at a time where a range may be at its stop
 _CHUNK_ROWS = 20_000
 _CHUNK_BYTES = 16 << 20
-_FIRST_CHUNK = 500  # until the size of records is known
+_ENDLESS = 2**63 - 1  # the stop of a tail
 
 
 @dataclass
@@ -48,124 +48,160 @@ class Batch:
 
 
 class Reader:
-    """Reads ranges `[first, stop)` of one topic's partitions, once."""
+    """Reads one topic's partitions, each from an offset on to its stop, or without end: then it is a tail.
+
+    It belongs to one thread at a time. `lows` tells where the logs of partitions begin.
+    """
 
     def __init__(
-        self,
-        config: Mapping[str, Any],
-        topic: str,
-        ranges: Mapping[int, tuple[int, int]],
-        lows: Callable[[Sequence[int]], Mapping[int, int]],
-        *,
-        stall_seconds: float,
+        self, config: Mapping[str, Any], topic: str, lows: Callable[[Sequence[int]], Mapping[int, int]]
     ) -> None:
         self._topic = topic
         self._lows = lows
-        self._stall = stall_seconds
-        self._stops = {p: stop for p, (first, stop) in ranges.items() if first < stop}
-        self._next = {p: ranges[p][0] for p in self._stops}
-        self._lost = list(self._stops)  # to be placed where the log has them
-        self._placed: set[int] = set()
-        self._row_bytes = _CHUNK_BYTES // _FIRST_CHUNK
-        ahead = max(1, min(_QUEUED, self._left()) // max(1, len(self._stops)))
-        self._consumer = Consumer({**config, **_FAST, "queued.min.messages": ahead})
+        self._stops: dict[int, int] = {}
+        self._next: dict[int, int] = {}
+        self._lost: dict[int, bool] = {}  # to be placed where the log has them; whether they were before
+        self._fetched: set[int] = set()
+        self._source: Source = Messages({**config, **_FAST}, topic)
 
-    def batches(self, max_rows: int, max_bytes: int) -> Iterator[Batch]:
-        """Give batch after batch, until all ranges are read.
+    @property
+    def positions(self) -> dict[int, int]:
+        """Where each partition stands: the next offset to read."""
+        return dict(self._next)
+
+    def add(self, places: Mapping[int, int], stops: Mapping[int, int] | None = None) -> None:
+        """Read more partitions, each from an offset on, to its stop or without end.
+
+        One that is read already goes on at its new place.
+        """
+        self.remove(places)
+        for partition, place in places.items():
+            self._next[partition] = place
+            self._stops[partition] = stops[partition] if stops else _ENDLESS
+            if place < self._stops[partition]:
+                self._lost[partition] = False
+
+    def remove(self, partitions: Iterable[int]) -> None:
+        """Read some partitions no longer; those that are not read are passed over."""
+        gone = self._next.keys() & set(partitions)
+        for partition in gone:
+            del self._next[partition], self._stops[partition]
+            self._lost.pop(partition, None)
+        self._let_go(gone)
+
+    def batches(self, max_rows: int, max_bytes: int, stall_seconds: float) -> Iterator[Batch]:
+        """Give batch after batch until all stops are reached: full ones, or what `stall_seconds` brought.
 
         Raises:
             KafkaReadError: the broker refuses, or nothing moved for `stall_seconds`.
         """
-        try:
-            while self._left():
-                yield self._batch(max_rows, max_bytes)
-        finally:
-            self._consumer.close()
+        while self._left():
+            before = self.positions
+            batch = self.take(max_rows, max_bytes, stall_seconds)
+            if self._next != before:
+                yield batch
+            elif not self._lost:
+                where = self._where(self._open())
+                raise KafkaReadError(self._topic, f"nothing came for {stall_seconds:g} s: {where}")
+
+    def take(self, max_rows: int, max_bytes: int, seconds: float) -> Batch:
+        """Give what comes within `seconds`, sooner where the batch is full or all stops are reached.
+
+        It may have no records and move nothing. Where a partition's place was lost it ends sooner, too: the
+        next one begins with the hole.
+
+        Raises:
+            KafkaReadError: the broker refuses, or the log ends before an offset that it once had.
+        """
+        deadline = monotonic() + seconds
+        first = {p: self._next[p] for p in self._open()}
+        holes = self._place()
+        endless = min(self._stops.values(), default=_ENDLESS) == _ENDLESS
+        frames, rows, size, wait = [pl.DataFrame(schema=RECORD)], 0, 0, seconds
+        while self._left() and not self._lost and rows < max_rows and size < max_bytes:
+            chunk = self._source.take(
+                min(max_rows - rows, _CHUNK_ROWS, self._left()),
+                min(max_bytes - size, _CHUNK_BYTES),
+                wait if endless else min(wait, _PATIENCE),
+            )
+            for event in chunk.events:
+                self._note(event)
+            if chunk.records.height:
+                frames.append(self._advance(chunk.records))
+                rows, size = rows + frames[-1].height, size + chunk.size
+            wait = deadline - monotonic()
+            if wait <= 0:
+                break
+        return Batch(pl.concat(frames), first, {p: self._next[p] for p in first}, holes)
+
+    def close(self) -> None:
+        """Let go of the brokers; nothing happens the second time."""
+        self._source.close()
+
+    def _open(self) -> list[int]:
+        return [p for p, stop in self._stops.items() if self._next[p] < stop]
 
     def _left(self) -> int:
-        return sum(stop - self._next[p] for p, stop in self._stops.items())
-
-    def _batch(self, max_rows: int, max_bytes: int) -> Batch:
-        first = {p: place for p, place in self._next.items() if place < self._stops[p]}
-        holes = self._place()
-        frames, rows, size = [pl.DataFrame(schema=RECORD)], 0, 0
-        deadline = monotonic() + self._stall
-        while self._left() and not self._lost and rows < max_rows and size < max_bytes:
-            most = min(_CHUNK_BYTES, max_bytes - size) // self._row_bytes
-            most = max(1, min(most, max_rows - rows, _CHUNK_ROWS, self._left()))
-            before = self._left()
-            frame, read = records(self._topic, self._take(most))
-            if frame.height:
-                self._row_bytes = max(1, read // frame.height)
-                frames.append(self._advance(frame))
-                rows, size = rows + frames[-1].height, size + read
-            if self._left() < before:
-                deadline = monotonic() + self._stall
-            elif monotonic() > deadline:
-                raise KafkaReadError(self._topic, f"nothing came for {self._stall:g} s: {self._where()}")
-        stops = {p: self._next[p] for p in first}
-        return Batch(pl.concat(frames), first, stops, holes)
+        return sum(self._stops[p] - self._next[p] for p in self._open())
 
     def _place(self) -> dict[int, tuple[int, int]]:
         """Begin, or go on where the log begins if it has lost our place; give the holes."""
-        holes = {}
-        lows = self._lows(self._lost) if self._lost else {}
-        for partition in self._lost:
+        holes, begins = {}, {}
+        lows = self._lows(list(self._lost)) if self._lost else {}
+        for partition, again in self._lost.items():
             place, stop = self._next[partition], self._stops[partition]
             begin = max(place, min(lows[partition], stop))
             if begin > place:
                 holes[partition] = place, begin
-            elif partition in self._placed:
-                raise KafkaReadError(self._topic, f"the log ends before its known end: {self._where()}")
+            elif again:
+                where = self._where([partition])
+                raise KafkaReadError(self._topic, f"the log ends before its known end: {where}")
             self._next[partition] = begin
             if begin < stop:
-                self._consumer.incremental_assign([TopicPartition(self._topic, partition, begin)])
-                self._placed.add(partition)
-        self._lost = []
+                begins[partition] = begin
+        self._lost = {}
+        if begins:
+            self._source.begin(begins)
+            self._fetched |= begins.keys()
         return holes
 
-    def _take(self, most: int) -> list[Message]:
-        """Take messages from the client, and note what it says between them."""
-        taken = self._consumer.consume(most, _PATIENCE)
-        good = [message for message in taken if message.error() is None]
-        if len(good) < len(taken):
-            for message in taken:
-                error = message.error()
-                if error is not None:
-                    self._note(error, message.partition() or 0, message.offset())
-        return good
-
-    def _note(self, error: KafkaError, partition: int, offset: int | None) -> None:
-        code = error.code()
+    def _note(self, event: Event) -> None:
+        code, partition = event.error.code(), event.partition
         if partition in self._next and code == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its only name
-            self._reach(partition, offset or 0)
+            self._reach(partition, event.offset or 0)
         elif partition in self._next and code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001  # as above
-            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-            self._lost.append(partition)
+            self._lost[partition] = True
+            self._let_go([partition])
         else:
-            raise KafkaReadError(self._topic, f"{error}: {self._where()}")
+            raise KafkaReadError(self._topic, f"{event.error}: {self._where(self._open())}")
 
     def _advance(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Note how far records bring us; give those that are within the ranges."""
-        lasts = frame.group_by("partition").agg(pl.col("offset").max())
-        beyond = [(p, self._stops[p]) for p, last in lasts.iter_rows() if last >= self._stops[p]]
-        for partition, last in lasts.iter_rows():
-            self._reach(partition, last + 1)
-        for partition, stop in beyond:
+        """Note how far records bring us; give those that are wanted."""
+        lasts = frame.group_by("partition").agg(pl.col("offset").max()).rows()
+        beyond = {p: self._stops.get(p, 0) for p, last in lasts if last >= self._stops.get(p, 0)}
+        for partition, last in lasts:
+            if partition in self._next:
+                self._reach(partition, last + 1)
+        for partition, stop in beyond.items():
             frame = frame.filter((pl.col("partition") != partition) | (pl.col("offset") < stop))
         return frame
 
     def _reach(self, partition: int, place: int) -> None:
-        """Note that a partition is read up to a place; at the end of its range it is let go."""
-        before, stop = self._next[partition], self._stops[partition]
-        self._next[partition] = min(max(before, place), stop)
-        if before < stop <= place:
-            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        """Note that a partition is read up to a place; at its stop it is let go."""
+        stop = self._stops[partition]
+        self._next[partition] = min(max(self._next[partition], place), stop)
+        if stop <= place:
+            self._let_go([partition])
 
-    def _where(self) -> str:
-        """Tell where the partitions stand that are not read to their end."""
-        return ", ".join(
-            f"partition {p} stands at offset {self._next[p]}, its range ends at {stop}"
-            for p, stop in self._stops.items()
-            if self._next[p] < stop
+    def _let_go(self, partitions: Iterable[int]) -> None:
+        fetched = self._fetched.intersection(partitions)
+        self._fetched -= fetched
+        if fetched:
+            self._source.end(fetched)
+
+    def _where(self, partitions: Iterable[int]) -> str:
+        """Tell where partitions stand."""
+        ends = {p: f", its range ends at {stop}" for p, stop in self._stops.items() if stop < _ENDLESS}
+        return "; ".join(
+            f"partition {p} stands at offset {self._next[p]}{ends.get(p, '')}" for p in partitions
         )

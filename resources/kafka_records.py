@@ -1,24 +1,100 @@
 """Kafka's messages to columns: each record as it came, with its coordinates.
 
-Decides how a record looks in `tables.RECORD`. It refuses nothing: null and empty stay apart, headers keep
-their order and repeat, and a stamp that no calendar has is kept as its number, with a null time.
+Decides how a record looks in `tables.RECORD`, and what a source of records is. It refuses nothing: null and
+empty stay apart, headers keep their order and repeat, and a stamp that no calendar has is kept as its number,
+with a null time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
-from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    Message,
+    TopicPartition,
+)
 
 from sluice.tables import RECORD
 
-_FIRST_MS = -62_135_596_800_000  # 0001-01-01
-_LAST_MS = 253_402_300_799_999  # 9999-12-31
+FIRST_MS = -62_135_596_800_000  # 0001-01-01
+LAST_MS = 253_402_300_799_999  # 9999-12-31
 _TYPES = {TIMESTAMP_CREATE_TIME: "CreateTime", TIMESTAMP_LOG_APPEND_TIME: "LogAppendTime"}
 _NONE_MS = -1
 _HEADERS = pa.struct([("key", pa.large_string()), ("value", pa.large_binary())])
+_FIRST_TAKE = 500  # messages, until the size of records is known
+
+
+class Event(NamedTuple):
+    """What the client says between records: an error or the end of a partition, and where."""
+
+    error: KafkaError
+    partition: int | None
+    offset: int | None
+
+
+class Chunk(NamedTuple):
+    """Records (columns: RECORD), the bytes of their keys, values and headers, and the events between them."""
+
+    records: pl.DataFrame
+    size: int
+    events: Sequence[Event]
+
+
+class Source(Protocol):
+    """A client that fetches one topic's records ahead, those of each partition in order."""
+
+    def begin(self, places: Mapping[int, int]) -> None:
+        """Fetch more partitions, each from an offset on."""
+
+    def end(self, partitions: Iterable[int]) -> None:
+        """Fetch some partitions no longer; what was fetched of them is dropped."""
+
+    def take(self, rows: int, size: int, seconds: float) -> Chunk:
+        """Give what has come, at most `rows` and about `size` bytes; wait up to `seconds` for so much."""
+
+    def close(self) -> None:
+        """Let go of the brokers; nothing happens the second time."""
+
+
+class Messages:
+    """The source that works everywhere: the client's own Python messages."""
+
+    def __init__(self, config: Mapping[str, Any], topic: str) -> None:
+        self._topic = topic
+        self._row_bytes = 0
+        self._consumer = Consumer(dict(config))
+
+    def begin(self, places: Mapping[int, int]) -> None:
+        """As `Source` says."""
+        self._consumer.incremental_assign([TopicPartition(self._topic, p, at) for p, at in places.items()])
+
+    def end(self, partitions: Iterable[int]) -> None:
+        """As `Source` says."""
+        self._consumer.incremental_unassign([TopicPartition(self._topic, p) for p in partitions])
+
+    def take(self, rows: int, size: int, seconds: float) -> Chunk:
+        """As `Source` says; the bytes of records are guessed from those before."""
+        most = size // self._row_bytes if self._row_bytes else _FIRST_TAKE
+        taken = self._consumer.consume(max(1, min(rows, most)), seconds)
+        good = [message for message in taken if message.error() is None]
+        events = []
+        if len(good) < len(taken):
+            told = ((message.error(), message.partition(), message.offset()) for message in taken)
+            events = [Event(error, *place) for error, *place in told if error is not None]
+        frame, read = records(self._topic, good)
+        if good:
+            self._row_bytes = max(1, read // len(good))
+        return Chunk(frame, read, events)
+
+    def close(self) -> None:
+        """As `Source` says."""
+        self._consumer.close()
 
 
 def records(topic: str, messages: Sequence[Message]) -> tuple[pl.DataFrame, int]:
@@ -28,7 +104,7 @@ def records(topic: str, messages: Sequence[Message]) -> tuple[pl.DataFrame, int]
     kinds = [message.timestamp()[0] for message in messages]  # keeping the pairs would wake the collector
     headers, header_bytes = _headers([message.headers() for message in messages])
     milliseconds = pl.Series("timestamp_ms", [message.timestamp()[1] for message in messages], pl.Int64)
-    known = (milliseconds != _NONE_MS) & (milliseconds >= _FIRST_MS) & (milliseconds <= _LAST_MS)
+    known = (milliseconds != _NONE_MS) & (milliseconds >= FIRST_MS) & (milliseconds <= LAST_MS)
     key, value = (pa.array(column, pa.large_binary()) for column in (keys, values))
     frame = pl.DataFrame(
         [
