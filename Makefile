@@ -44,8 +44,10 @@ try: setup  ## try a contract on samples: make try STREAM=orders FILE=samples.js
 trace: setup  ## where is a record? make trace STREAM=orders KEY=o-1 (or AT=partition:offset)
 	@$(BIN)/python -m assets.trace $(STREAM) $(if $(KEY),--key '$(KEY)') $(if $(AT),--at '$(AT)')
 
-bench: setup  ## the benchmarks, against what stands beside them
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup  ## the benchmarks beside Spark, into docs/benchmarks.md; make bench SMALL=1 for minutes instead of an hour
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r benchmarks/requirements.lock \
+		|| echo "Spark cannot be fetched: without it"
+	@$(BIN)/python benchmarks/all.py $(if $(SMALL),--small=yes,--write=yes)
 
 check: setup  ## lint, types, imports, definitions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -59,6 +61,8 @@ format: setup  ## write the code as the linter wants it
 lock: setup  ## resolve the dependencies anew into requirements.lock, with hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--group demo --group native --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--group pyproject.toml:bench -o benchmarks/requirements.lock
 
 clean:  ## remove the lake, the demo's Kafka and Dagster's home; .venv stays
 	@rm -rf .lake .kafka .dagster dbt_project/target dbt_project/logs
