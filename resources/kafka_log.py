@@ -4,7 +4,8 @@ Decides that bounds see every record that was written, committed or not (read un
 give the same answer before and after a transaction ends. It refuses to wait for a broker without end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from time import monotonic
 from typing import Any
@@ -13,15 +14,18 @@ import polars as pl
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # forgets to say so
 
 from sluice.errors import KafkaReadError
 
 _MOST = 10_000  # messages taken at once
+_OUTSTANDING = 100  # look-ups sent before the first answer is awaited: a broker answers them one by one
 _PATIENCE = 0.05  # seconds that they are waited for at a time
 _SHORT: Mapping[str, Any] = {
     "auto.offset.reset": "earliest",
@@ -53,6 +57,11 @@ class PartitionLog:
         self._broker_stamps = broker_stamps
         self._timeout = timeout
         self._consumer = Consumer({**config, **_SHORT})
+        self._admin = AdminClient(dict(config))
+        self._options: dict[str, Any] = {
+            "isolation_level": IsolationLevel.READ_UNCOMMITTED,
+            "request_timeout": timeout,
+        }
 
     @cached_property
     def in_order(self) -> bool:
@@ -62,20 +71,31 @@ class PartitionLog:
         oldest = self._messages(self.low, self.high, 1)
         return all(message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME for message in oldest)
 
-    def offset_for_time(self, ms: int) -> int | None:
-        """Give the first offset whose stamp is `ms` (epoch milliseconds) or later, if any.
+    def offsets_for_times(self, times_ms: Sequence[int]) -> list[int | None]:
+        """Give for each time (epoch milliseconds) the first offset whose stamp is that or later, if any.
 
         Raises:
             KafkaReadError: the broker does not tell.
         """
-        place = TopicPartition(self._topic, self._partition, max(ms, 0))  # negative ones mean something else
+        found: list[int | None] = []
+        for at in range(0, len(times_ms), _OUTSTANDING):
+            asked = [
+                self._admin.list_offsets(self._at(ms), **self._options) for ms in times_ms[at:][:_OUTSTANDING]
+            ]
+            found += [self._told(next(iter(answer.values()))) for answer in asked]
+        return found
+
+    def _at(self, ms: int) -> dict[TopicPartition, OffsetSpec]:
+        """Write one question; one call can carry no other about the same partition."""
+        spec = OffsetSpec.for_timestamp(max(ms, 0))  # negative ones mean something else
+        return {TopicPartition(self._topic, self._partition): spec}
+
+    def _told(self, answer: "Future[Any]") -> int | None:
         try:
-            (found,) = self._consumer.offsets_for_times([place], timeout=self._timeout)
+            offset: int = answer.result().offset
         except KafkaException as error:
-            raise self._failed(f"no look-up of time {ms}: {error}") from error
-        if found.error:
-            raise self._failed(f"no look-up of time {ms}: {found.error}")
-        return found.offset if 0 <= found.offset < self.high else None
+            raise self._failed(f"no look-up by time: {error}") from error
+        return offset if 0 <= offset < self.high else None
 
     def stamps(self, first: int, stop: int) -> pl.DataFrame:
         """Give `offset` and `stamp` (epoch milliseconds) of the records in `[first, stop)`, in order.

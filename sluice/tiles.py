@@ -11,43 +11,22 @@ split exactly. No I/O here: the log is handed in.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import count, takewhile
 from math import inf
-from operator import itemgetter
-from typing import Protocol
 
 import polars as pl
+
+from sluice.stretches import Log, Stretches
 
 HYSTERESIS = 3_000  # records
 HOUR_MS = 3_600_000
 SAMPLES = 64
 SAMPLE_OFFSETS = 100
-_REACH = 2 * HYSTERESIS  # offsets that a walk reads first; then ever more
-_FARTHEST_REACH = 1 << 20
-_NOTHING = pl.DataFrame(schema={"offset": pl.Int64, "stamp": pl.Int64})
+_REACH = HYSTERESIS + 200  # offsets that a walk looks at first, some of them without record; then ever more
+_FARTHEST_REACH = 1 << 17
 _PATIENCE = 64_000  # records walked before the samples are asked for a shorter way
 _FAR = 2**63 - 1
-
-
-class Log(Protocol):
-    """The log of one Kafka partition: offsets `[low, high)`, those without record included."""
-
-    @property
-    def low(self) -> int:
-        """The first offset that the log still has."""
-
-    @property
-    def high(self) -> int:
-        """The offset after the last record."""
-
-    @property
-    def in_order(self) -> bool:
-        """Whether the broker stamped all records itself, so that look-ups alone tell the truth."""
-
-    def offset_for_time(self, ms: int) -> int | None:
-        """Give the first offset whose stamp is `ms` (epoch milliseconds) or later, if any."""
-
-    def stamps(self, first: int, stop: int) -> pl.DataFrame:
-        """Give `offset` and `stamp` (epoch milliseconds) of the records in `[first, stop)`, in order."""
+_MOST_ASKED = 1_000  # times in one go
 
 
 def first_offset(log: Log, start_ms: int) -> int:
@@ -55,7 +34,7 @@ def first_offset(log: Log, start_ms: int) -> int:
 
     That is `low` to the offset given: older than the start, and not owned by any tile.
     """
-    found = log.offset_for_time(start_ms)
+    (found,) = log.offsets_for_times([start_ms])
     return log.high if found is None else found
 
 
@@ -68,7 +47,7 @@ def bounds(log: Log, first: int, ends_ms: Sequence[int], now_ms: int) -> list[in
         ends_ms: when each tile ends (epoch milliseconds), in order.
         now_ms: the time now; a tile that ended less than an hour ago is live.
     """
-    plan = _Plan(log, first)
+    plan = _Plan(log, first, ends_ms)
     result: list[int] = []
     floor = min(first, log.high)
     for end in ends_ms:
@@ -79,15 +58,18 @@ def bounds(log: Log, first: int, ends_ms: Sequence[int], now_ms: int) -> list[in
 
 
 class _Plan:
-    """Finds bounds in one log; what it has read, it keeps."""
+    """Finds bounds in one log, in order."""
 
-    def __init__(self, log: Log, first: int) -> None:
+    def __init__(self, log: Log, first: int, ends: Sequence[int]) -> None:
         self.log = log
         self.first = max(first, log.low)
         self.high = log.high
-        self.kept: list[tuple[int, int, pl.DataFrame]] = []  # by offset, each read once
-        self.answer: tuple[int, int | None] = (-_FAR, None)  # of the broker, and up to which time it holds
-        self.samples: list[tuple[int, int, list[int]]] | None = None
+        self.ends = ends
+        self.seen = Stretches(log, _REACH)
+        self.answer: tuple[int, int | None] = (-_FAR, None)  # to a look-up, and up to which time it holds
+        self.asked: dict[int, int | None] = {}
+        self.samples: list[_Sample] | None = None
+        self.probes: tuple[int, list[_Sample]] = (-1, [])  # those after one place
 
     def bound(self, end: int, latest: int, floor: int) -> int:
         """Find one bound at `floor` or after it; stamps beyond `latest` count for nothing."""
@@ -97,6 +79,7 @@ class _Plan:
         start = max(floor, found)  # all before it is older, or the last tile's
         if self.log.in_order:
             return start
+        self.seen.forget(min(start, found))  # no later bound looks there
         split = self._search(start, start, end, latest, _PATIENCE)
         if split is not None and split[1]:
             return split[0]
@@ -106,15 +89,25 @@ class _Plan:
         return (self._search(start, likely, end, latest, inf) or (self.high, True))[0]
 
     def _look_up(self, end: int) -> int | None:
-        """Ask for the first stamp at `end` or later, once for all ends up to that stamp."""
+        """Give the first offset stamped `end` or later: as read already, else as the broker says."""
         until, found = self.answer
         if end > until:
-            found = self.log.offset_for_time(end)
-            until = _FAR if found is None else end
-            if found is not None and not self.log.in_order:
-                until = max([end, *self._read(found, found + 1)["stamp"]])
+            known = None if found is None else self.seen.first_at_or_after(end, found)
+            found, until = known or (self._ask(end), end)
+            if found is None:
+                until = _FAR
+            elif known is None and not self.log.in_order:
+                until = max([end, *self.seen.read(found, found + 1)["stamp"]])
             self.answer = (until, found)
         return found
+
+    def _ask(self, end: int) -> int | None:
+        """Ask the broker for one end, and at once for some that follow: ever more, as long as it is asked."""
+        if end not in self.asked:
+            place, most = bisect_left(self.ends, end), min(2 * len(self.asked) or 1, _MOST_ASKED)
+            times = self.ends[place : place + most]
+            self.asked = dict(zip(times, self.log.offsets_for_times(times), strict=True))
+        return self.asked[end]
 
     def _search(self, start: int, at: int, end: int, latest: int, patience: float) -> tuple[int, bool] | None:
         """Walk from `at` both ways, not before `start`, until one split is clearly the best.
@@ -130,59 +123,57 @@ class _Plan:
             if walked > patience:
                 return None
             begin, stop = stop, min(self.high, stop + reach)
-            offsets, signs = self._signs(begin, stop, end, latest)
-            heights = signs.cum_sum() - signs + height
-            place = heights.arg_min()
-            if place is not None and heights[place] < lowest:
-                split, lowest = offsets[place], heights[place]
-            height += int(signs.sum())
-            walked += signs.len()
+            deepest, place, rise, counted = self._walk(begin, stop, end, latest)
+            if place is not None and height + deepest < lowest:
+                split, lowest = place, height + deepest
+            height += rise
+            walked += counted
             reach = min(2 * reach, _FARTHEST_REACH)
         if stop == self.high and height < lowest:
             split, lowest = self.high, height
-        rise = height - lowest
+        ahead = height - lowest
         begin, height, reach = at, 0, _REACH
         while begin > start and height - lowest < HYSTERESIS:
             before, begin = begin, max(start, begin - reach)
-            offsets, signs = self._signs(begin, before, end, latest)
-            height -= int(signs.sum())
-            heights = signs.cum_sum() - signs + height
-            place = heights.arg_min()
-            if place is not None and heights[place] <= lowest:
-                split, lowest = offsets[place], heights[place]
+            deepest, place, rise, _ = self._walk(begin, before, end, latest)
+            height -= rise
+            if place is not None and height + deepest <= lowest:
+                split, lowest = place, height + deepest
             reach = min(2 * reach, _FARTHEST_REACH)
-        return split, begin == start and rise >= self.high - stop
+        return split, begin == start and ahead >= self.high - stop
 
-    def _signs(self, begin: int, stop: int, end: int, latest: int) -> tuple[pl.Series, pl.Series]:
-        """Give the offsets that count in `[begin, stop)`, and 1 for stamps from `end` on, else -1."""
-        records = self._read(begin, stop)
-        offsets, stamps = records["offset"], records["stamp"]
-        counts = (stamps >= 0) & (stamps <= latest)
-        return offsets.filter(counts), (stamps.filter(counts) >= end).cast(pl.Int64) * 2 - 1
+    def _walk(self, begin: int, stop: int, end: int, latest: int) -> tuple[int, int | None, int, int]:
+        """Look at the splits before each record that counts in `[begin, stop)`.
 
-    def _read(self, begin: int, stop: int) -> pl.DataFrame:
-        """Read `[begin, stop)`, of the log only what was not read before."""
-        parts, at = [], begin
-        place = max(0, bisect_right(self.kept, begin, key=itemgetter(0)) - 1)
-        while at < stop:
-            known = self.kept[place] if place < len(self.kept) else (self.high, self.high, _NOTHING)
-            if known[1] <= at < self.high:  # it ends before
-                place += 1
-            elif known[0] <= at:
-                parts.append(_between(known[2], at, min(stop, known[1])))
-                at, place = known[1], place + 1
-            else:
-                ahead = min(known[0], max(stop, at + _REACH))  # few long pieces, not many short ones
-                self.kept.insert(place, (at, ahead, self.log.stamps(at, ahead)))
-        return parts[0] if len(parts) == 1 else pl.concat(parts)
+        Returns:
+            the least height over `begin`, the first offset that has it, the height at `stop`, and how many
+            records count.
+        """
+        records = self.seen.read(begin, stop)
+        if records.height and records["stamp"].is_between(max(end, 0), latest).all():  # as it mostly is
+            return 0, records["offset"][0], records.height, records.height
+        stamp = pl.col("stamp")
+        counts = stamp.is_between(0, latest)
+        step = pl.when(stamp >= end).then(1).otherwise(-1).cast(pl.Int64).filter(counts)
+        heights = step.cum_sum() - step
+        told = records.select(
+            deepest=heights.min(),
+            place=pl.col("offset").filter(counts).get(heights.arg_min(), null_on_oob=True),
+            rise=step.sum(),
+            counted=counts.sum(),
+        )
+        deepest, place, rise, counted = told.row(0)
+        return deepest or 0, place, rise, counted
 
     def _likely(self, start: int, end: int, latest: int) -> int:
-        """Estimate from the samples where the best split at `start` or after it lies.
+        """Estimate from samples where the best split at `start` or after it lies.
 
         `start` itself, unless another place promises to be better by more than the hysteresis.
         """
         place, height, best, lowest = start, 0.0, start, -float(HYSTERESIS)
         nodes = [node for node in self._samples() if node[0] >= start]
+        if max(self.seen.read(start, start + 1)["stamp"], default=0) >= end + HOUR_MS:  # wrong, or a pause
+            nodes = self._probes(start, nodes[0][0] if nodes else self.high) + nodes
         for i, (at, stop, stamps) in enumerate(nodes):
             until = (at + nodes[i + 1][0]) // 2 if i + 1 < len(nodes) else self.high
             counted = bisect_right(stamps, latest)
@@ -193,19 +184,27 @@ class _Plan:
                 best, lowest = place, height
         return best
 
-    def _samples(self) -> list[tuple[int, int, list[int]]]:
-        """Read, once, samples over the log: their offsets, from and to, and their stamps, sorted."""
+    def _samples(self) -> list["_Sample"]:
+        """Read, once, samples over the log."""
         if self.samples is None:
-            self.samples = []
             width = max(SAMPLE_OFFSETS, (self.high - self.first) // SAMPLES)
-            for at in range(self.first + width // 2, self.high, width):
-                stop = min(at + SAMPLE_OFFSETS, self.high)
-                stamps = self.log.stamps(at, stop)["stamp"].to_list()
-                self.samples.append((at, stop, sorted(stamp for stamp in stamps if stamp >= 0)))
+            places = range(self.first + width // 2, self.high, width)
+            self.samples = [self._sample(at) for at in places]
         return self.samples
 
+    def _probes(self, start: int, stop: int) -> list["_Sample"]:
+        """Read, once, samples between a place and `stop`, each twice as far away as the one before it.
 
-def _between(records: pl.DataFrame, begin: int, stop: int) -> pl.DataFrame:
-    """Cut records, in order, to the offsets `[begin, stop)`."""
-    low, high = (int(records["offset"].search_sorted(edge)) for edge in (begin, stop))
-    return records[low:high]
+        So of two stretches that follow each other, the second being the longer, one sample lies in that.
+        """
+        if self.probes[0] != start:
+            distances = takewhile(lambda d: start + d < stop, (HYSTERESIS << i for i in count()))
+            self.probes = start, [self._sample(start + distance) for distance in distances]
+        return self.probes[1]
+
+    def _sample(self, at: int) -> "_Sample":
+        stop = min(at + SAMPLE_OFFSETS, self.high)
+        return at, stop, sorted(stamp for stamp in self.log.stamps(at, stop)["stamp"] if stamp >= 0)
+
+
+_Sample = tuple[int, int, list[int]]  # offsets from and to, and the stamps, sorted

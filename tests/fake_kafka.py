@@ -12,7 +12,7 @@ from sluice.tables import RECORD
 
 @dataclass
 class FakeLog:
-    """One partition: records by offset; an offset without a record is a gap."""
+    """One partition: records by offset, in order; an offset without a record is a gap."""
 
     records: dict[int, dict] = field(default_factory=dict)
     low: int = 0
@@ -20,18 +20,29 @@ class FakeLog:
     stable: int | None = None  # None: no transaction is open
     in_order: bool = False
 
-    def offset_for_time(self, ms: int) -> int | None:
-        return next(
-            (o for o, r in sorted(self.records.items()) if o >= self.low and r["timestamp_ms"] >= ms), None
-        )
+    def offsets_for_times(self, times_ms) -> list[int | None]:
+        known = self._known.filter(pl.col("offset") >= self.low)
+        highest = known["stamp"].cum_max()
+        places = [highest.search_sorted(ms) for ms in times_ms]
+        return [None if place == known.height else known["offset"][place] for place in places]
 
     def stamps(self, first: int, stop: int) -> pl.DataFrame:
-        inside = [
-            (o, r["timestamp_ms"])
-            for o, r in sorted(self.records.items())
-            if max(first, self.low) <= o < stop
-        ]
-        return pl.DataFrame(inside, schema={"offset": pl.Int64, "stamp": pl.Int64}, orient="row")
+        offsets = self._known["offset"]
+        begin, end = (offsets.search_sorted(edge) for edge in (max(first, self.low), max(stop, self.low)))
+        return self._known[begin:end]
+
+    def between(self, first: int, stop: int) -> list[dict]:
+        """Give the records of a range."""
+        return [self.records[offset] for offset in self.stamps(first, stop)["offset"]]
+
+    @property
+    def _known(self) -> pl.DataFrame:
+        size, kept = vars(self).get("_kept", (-1, None))
+        if size != (len(self.records), self.high):
+            rows = [(o, r["timestamp_ms"]) for o, r in self.records.items()]
+            kept = pl.DataFrame(rows, schema={"offset": pl.Int64, "stamp": pl.Int64}, orient="row")
+            vars(self)["_kept"] = (len(self.records), self.high), kept
+        return kept
 
 
 class FakeKafka:
@@ -108,8 +119,7 @@ class FakeKafka:
             (
                 record
                 for partition, (first, stop) in ranges.items()
-                for offset, record in logs[partition].records.items()
-                if max(first, logs[partition].low) <= offset < stop
+                for record in logs[partition].between(first, stop)
             ),
             key=lambda record: (record["offset"], record["partition"]),
         )

@@ -1,5 +1,6 @@
 """Logs made up for tests of tiles, and the plainest way to split them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -30,10 +31,10 @@ class MadeLog:
         highest = self.frame["stamp"].cum_max()
         self._first = highest  # the first offset at or above a stamp is where the running maximum passes it
 
-    def offset_for_time(self, ms: int) -> int | None:
-        self.look_ups += 1
-        place = self._first.search_sorted(max(ms, 0))
-        return None if place == self.frame.height else self.frame["offset"][place]
+    def offsets_for_times(self, times_ms: Sequence[int]) -> list[int | None]:
+        self.look_ups += len(times_ms)
+        places = [self._first.search_sorted(max(ms, 0)) for ms in times_ms]
+        return [None if place == self.frame.height else self.frame["offset"][place] for place in places]
 
     def stamps(self, first: int, stop: int) -> pl.DataFrame:
         low, high = (self.frame["offset"].search_sorted(edge) for edge in (first, stop))

@@ -68,4 +68,4 @@ def test_the_broker_in_memory_serves_what_it_can(tmp_path: Path) -> None:
         ranges = {p: (0, m.stable) for p, m in marks.items()}
         (batch,) = resource.read("few", ranges, max_rows=100, max_bytes=1 << 20)
         assert batch.records["value"].sort().to_list() == [b"%d" % i for i in range(10)]
-        assert resource.log("few", topic.partitions[0]).offset_for_time(0) is None
+        assert resource.log("few", topic.partitions[0]).offsets_for_times([0]) == [None]

@@ -276,6 +276,6 @@ def test_uncommitted_records_are_seen_by_look_ups(resource: KafkaResource, topic
     producer.begin_transaction()
     made.produce([b"open"] * 4, producer=producer, stamps=[START + i for i in range(4)])
     log = resource.log(made.name, 0)
-    assert log.offset_for_time(START + 2) == 2
+    assert log.offsets_for_times([START + 2]) == [2]
     assert log.stamps(0, 9)["offset"].to_list() == [0, 1, 2, 3]
     producer.abort_transaction(30)

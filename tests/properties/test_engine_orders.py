@@ -123,7 +123,7 @@ def test_bronze_keeps_every_field_as_it_came(found):
         first = ["1970-01-01-00:00"]
         load(lake, kafka, stream, first, now=stream.partitions.first + timedelta(minutes=30))
         rows = lake.read(tables.bronze(stream)).collect().sort("offset")
-        begin = kafka.topics["t"][0].offset_for_time(0)
+        begin = kafka.topics["t"][0].offsets_for_times([0])[0]
         sent_records = [
             r for o, r in kafka.topics["t"][0].records.items() if begin is not None and o >= begin
         ]
