@@ -8,7 +8,7 @@ takes a lower version from a fresh handle, hence the test before each commit.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import polars as pl
@@ -23,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from resources.handles import Handles
 from resources.schema_changes import adopt_columns
 from resources.settings import settings
 from resources.transactions import committed, transactions
@@ -48,6 +49,11 @@ class Lake:
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds secrets
+    handles: Handles | None = field(default=None, repr=False, compare=False)
+
+    def holding(self) -> "Lake":
+        """Give this lake for a long run: a table is opened once, and moved on where it is asked for again."""
+        return replace(self, handles=self.handles or Handles())
 
     def path(self, name: str) -> str:
         """Give the URI of a table."""
@@ -59,10 +65,17 @@ class Lake:
         Raises:
             LakeError: the store cannot be read, or the version is gone.
         """
+
+        def opened() -> DeltaTable | None:
+            try:
+                return DeltaTable(self.path(name), version, dict(self.storage_options))
+            except TableNotFoundError:
+                return None
+
         try:
-            return DeltaTable(self.path(name), version=version, storage_options=dict(self.storage_options))
-        except TableNotFoundError:
-            return None
+            if version is None and self.handles is not None:
+                return self.handles.newest(name, opened)
+            return opened()
         except (DeltaError, OSError) as error:
             raise LakeError(name, self.path(name), str(error)) from error
 
@@ -98,7 +111,9 @@ class Lake:
                     configuration=_CONFIGURATION,
                     storage_options=dict(self.storage_options),
                 )
-            handle = DeltaTable(self.path(table.name), storage_options=dict(self.storage_options))
+            handle = self.open(table.name)
+        if handle is None:
+            raise LostRace(f"{table.name} was deleted as it was made")
         return handle
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:

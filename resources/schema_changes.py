@@ -4,6 +4,7 @@ A column that the contract no longer has stays, null in new rows. What cannot be
 without losing digits is refused by name before anything is written.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -26,7 +27,7 @@ def adopt_columns(lake: "Lake", handle: DeltaTable, table: Table) -> None:
     Raises:
         TableSchemaError: a stored type cannot become the contract's.
     """
-    wanted = _delta_fields(table.columns)
+    wanted = _delta_fields(tuple(table.columns.items()))
     stored = {field.name: field for field in handle.schema().fields}
     missing = [field for name, field in wanted.items() if name not in stored]
     changed = [name for name in wanted if name in stored and wanted[name].type != stored[name].type]
@@ -82,6 +83,7 @@ def _instance(dtype: object) -> pl.DataType:
     return instance
 
 
-def _delta_fields(columns: dict[str, pl.DataType]) -> dict[str, DeltaField]:
-    schema = DeltaSchema.from_arrow(pl.DataFrame(schema=columns).to_arrow().schema)
+@lru_cache(maxsize=256)
+def _delta_fields(columns: tuple[tuple[str, pl.DataType], ...]) -> dict[str, DeltaField]:
+    schema = DeltaSchema.from_arrow(pl.DataFrame(schema=dict(columns)).to_arrow().schema)
     return {field.name: field for field in schema.fields}

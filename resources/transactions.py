@@ -39,11 +39,10 @@ def transactions(handle: DeltaTable) -> Mapping[str, int]:
     """
     version = int(handle.version())
     known: _Known | None = vars(handle).get(_KEPT)
-    if known is None or known.version > version:
-        known = _read(handle, version)
-    elif known.version < version:
-        known = _Known(version, _after(handle, known, version))
-    vars(handle)[_KEPT] = known
+    if known is None or known.version != version:
+        ahead = None if known is None or known.version > version else _after(handle, known, version)
+        known = ahead or _read(handle, version)
+        vars(handle)[_KEPT] = known
     return known.ids
 
 
@@ -60,22 +59,22 @@ def _read(handle: DeltaTable, version: int) -> _Known:
     start = _checkpoint(handle, hint) if hint is not None and hint <= version else None
     if start is None:  # the handle is older than the last checkpoint, or there is none
         start = _listed(handle, version)
-    return _Known(version, _after(handle, start, version))
+    known = _after(handle, start, version)
+    if known is None:
+        raise LakeError(_name(handle), handle.table_uri, f"its log lacks commits from {start.version + 1} on")
+    return known
 
 
-def _after(handle: DeltaTable, start: _Known, version: int) -> Mapping[str, int]:
+def _after(handle: DeltaTable, start: _Known, version: int) -> _Known | None:
+    """Add the commits after what is known; None where the log lacks one, since it was cleaned up."""
     ids = dict(start.ids)
     for number in range(start.version + 1, version + 1):
-        ids |= _of_commit(handle, number)
-    return MappingProxyType(ids)
-
-
-def _of_commit(handle: DeltaTable, number: int) -> dict[str, int]:
-    raw = _bytes(handle, f"{number:020}.json")
-    if raw is None:
-        raise LakeError(_name(handle), handle.table_uri, f"its log lacks commit {number}")
-    actions = (json.loads(line) for line in raw.split(b"\n") if b'"txn"' in line)
-    return {txn["appId"]: txn["version"] for action in actions if (txn := action.get("txn"))}
+        raw = _bytes(handle, f"{number:020}.json")
+        if raw is None:
+            return None
+        actions = (json.loads(line) for line in raw.split(b"\n") if b'"txn"' in line)
+        ids |= {txn["appId"]: txn["version"] for action in actions if (txn := action.get("txn"))}
+    return _Known(version, MappingProxyType(ids))
 
 
 def _hint(handle: DeltaTable) -> int | None:
