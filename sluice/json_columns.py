@@ -1,8 +1,8 @@
 """JSON values to typed columns: strict, fast, and aligned with the records.
 
-Decides which way each value is read: many together where that is surely right (`sluice.json_fast`),
-else one by one (`sluice.json_rows`, which defines the meaning). Nullability, keys and rules are
-decided by the callers.
+Decides which way values are read: by machine code where it was built (`sluice.json_native`), else many
+together where that is surely right (`sluice.json_fast`), else one by one (`sluice.json_rows`, which defines
+the meaning). Nullability, keys and rules are decided by the callers.
 """
 
 from collections import Counter
@@ -13,29 +13,49 @@ import polars as pl
 from sluice.columns import Column
 from sluice.contract import Json
 from sluice.json_fast import read_sure
+from sluice.json_native import machine_code, read_native
+from sluice.json_plan import plan
 from sluice.json_rows import Read, read_rows
 from sluice.json_shape import Tree, tree
 
 CHUNK = 32 << 20  # bytes read at once: bounds memory
 FEW = 500  # values for which the fast way's preparations do not pay
+FEW_NATIVE = 20  # the same for machine code
 
 
-def read_columns(values: pl.Series, columns: Sequence[Column], options: Json, *, few: int = FEW) -> Read:
+def read_columns(
+    values: pl.Series,
+    columns: Sequence[Column],
+    options: Json,
+    *,
+    few: int | None = None,
+    native: bool = True,
+) -> Read:
     """Read a series of JSON objects (Binary, null: nothing to read) into the columns of a contract.
 
     Args:
         values: any number of values; they are read in chunks.
         columns: of one contract; several may take members of one object, by their paths.
         options: how date-times without offset, and as numbers, are read.
-        few: up to how many values are read one by one.
+        few: up to how many values are read one by one; None: as is fastest.
+        native: whether machine code may be used where it was built.
 
     Raises:
         ColumnTypeError: a column has a type that no JSON value can become.
     """
-    root = tree(columns)
-    if root is None or len(values) <= few:
+    code = machine_code() if native else None
+    planned = plan(columns, options) if code else None
+    root = None if planned else tree(columns)
+    if few is None:
+        few = FEW_NATIVE if planned else FEW
+    if len(values) <= few:
         return read_rows(values, columns, options)
-    reads = [_chunk(chunk, columns, root, options) for chunk in _chunks(values)]
+    if code and planned:
+        reads = [read_native(code, planned, chunk, columns, options) for chunk in _chunks(values)]
+    elif root:
+        reads = [_chunk(chunk, columns, root, options) for chunk in _chunks(values)]
+    else:
+        return read_rows(values, columns, options)
     starts = [0]
     for read in reads:
         starts.append(starts[-1] + len(read.frame))

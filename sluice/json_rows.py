@@ -68,13 +68,14 @@ def read_rows(values: Iterable[bytes | None], columns: Sequence[Column], options
             collected.append(None if misfits else result)
             for place, reason in misfits:
                 failures.append((row, "schema", place, None, reason, column.name))
-    series = [_series(column, collected) for column, *_, collected in readers]
+    series = [series_of(column, collected) for column, *_, collected in readers]
     return Read(
         pl.DataFrame(series), pl.DataFrame(failures, schema=READ_FAILURES, orient="row"), dict(unknown)
     )
 
 
-def _series(column: Column, values: list[Any]) -> pl.Series:
+def series_of(column: Column, values: list[Any]) -> pl.Series:
+    """Give values as read (`sluice.json_values.physical`) as a series of the column's type."""
     collected = physical(column.dtype)
     if column.dtype.is_nested():  # Arrow builds these much faster
         arrow = pa.array(values, pl.Series([], dtype=collected).to_arrow().type)
