@@ -24,6 +24,8 @@ from sluice.contract import Stream
 from sluice.errors import OpenTransactionError, StaleWriterError
 
 Log = Callable[[str], None]
+TILES_AT_ONCE = 250  # in one commit; the writer holds about 0.4 MB for each
+_OWNER = ("partition", "offset", "stop", "epoch", "tile")
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,13 @@ def _refuse_blocked(
 def _runs(
     stream: Stream, handle: DeltaTable, owned: Iterable[Bounds], stable: Mapping[int, int], rows: int
 ) -> list[list[tuple[Bounds, Slice]]]:
-    """Group what is to be read into runs of tiles whose ranges join, of about `rows` offsets each."""
+    """Group what is to be read into runs of tiles whose ranges join, of about `rows` offsets each.
+
+    A commit writes a file for each tile, each of which costs memory while it is written.
+    """
     runs: list[list[tuple[Bounds, Slice]]] = []
     ends: dict[int, int] = {}
+    tiles: set[str] = set()
     size = 0
     for bound in sorted(owned, key=lambda b: (b.tile, b.partition)):
         start = position(handle, stream, bound)
@@ -145,11 +151,12 @@ def _runs(
             continue
         piece = Slice(bound.tile, bound.epoch, bound.partition, start, stop)
         fits = ends.get(bound.partition, start) == start and size < rows
-        if not runs or not fits:
+        if not runs or not fits or (len(tiles) >= TILES_AT_ONCE and bound.tile not in tiles):
             runs.append([])
-            ends, size = {}, 0
+            ends, size, tiles = {}, 0, set()
         runs[-1].append((bound, piece))
         ends[bound.partition] = stop
+        tiles.add(bound.tile)
         size += piece.offsets
     return runs
 
@@ -173,7 +180,7 @@ def append(
     """Append one batch with its progress and its accounts: the only way into bronze for new records.
 
     Returns:
-        the rows that were committed (columns: BRONZE), in the order of `ranges`.
+        the rows that were committed (columns: BRONZE), in the order of the batch.
 
     Raises:
         StaleWriterError: another run has committed these records, or the table was put back.
@@ -183,7 +190,7 @@ def append(
 
     def step() -> tuple[pl.DataFrame, list[Account], int]:
         handle = lake.ensure(table)
-        frames, told, progress = [], [], {}
+        owned = []
         for bound, planned in ranges:
             start = position(handle, stream, bound)
             stop = min(planned.next_offset, batch.next_offsets.get(bound.partition, 0))
@@ -191,22 +198,23 @@ def append(
                 continue
             if start < min(batch.first_offsets[bound.partition], stop):  # the table was put back meanwhile
                 raise StaleWriterError(table.name, progress_id(stream, bound), start, stop)
-            piece = Slice(bound.tile, bound.epoch, bound.partition, start, stop)
-            mine = (pl.col("partition") == piece.partition) & pl.col("offset").is_between(
-                start, stop, closed="left"
-            )
-            own = batch.records.filter(mine)
-            frames.append(own.with_columns(epoch=pl.lit(bound.epoch, pl.Int32), tile=pl.lit(bound.tile)))
-            told.append(accounts.of_bronze(stream.name, piece, own.height, _overlap(batch, piece), run_id))
-            progress[progress_id(stream, bound)] = stop
-        if not told:
+            owned.append((bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop)))
+        if not owned:
             raise StaleWriterError(table.name, "every id", 0, 0)
-        stamp = pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME)
-        rows = pl.concat(frames).with_columns(ingested_at=stamp).select(list(tables.BRONZE))
+        pieces = [piece for _, piece in owned]
+        rows = _placed(batch.records, pieces)
+        read = rows.group_by("partition", "tile").len()
+        counts = {(partition, tile): count for partition, tile, count in read.iter_rows()}
+        told = [
+            accounts.of_bronze(
+                stream.name, p, counts.get((p.partition, p.tile), 0), _overlap(batch, p), run_id
+            )
+            for p in pieces
+        ]
         version = lake.commit(
             handle,
             rows,
-            progress=progress,
+            progress={progress_id(stream, bound): piece.next_offset for bound, piece in owned},
             metadata={ACCOUNTS: accounts.dumps(told)},
         )
         return rows, told, version
@@ -216,6 +224,21 @@ def append(
     done.holes += sum(a.holes for a in told)
     done.slices += [Slice(a.tile, a.epoch, a.partition, a.first_offset, a.next_offset) for a in told]
     return rows
+
+
+def _placed(records: pl.DataFrame, pieces: Sequence[Slice]) -> pl.DataFrame:
+    """Put each record into the slice that owns its offset, as rows of bronze; without those of no slice."""
+    owners = pl.DataFrame(
+        [(p.partition, p.first_offset, p.next_offset, p.epoch, p.tile) for p in pieces],
+        schema={name: tables.BRONZE.get(name, pl.Int64()) for name in _OWNER},
+        orient="row",
+    ).sort("offset")
+    stamp = pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME)
+    return (
+        records.join_asof(owners, on="offset", by="partition", check_sortedness=False)  # a log is in order
+        .filter(pl.col("offset") < pl.col("stop"))
+        .select(pl.col(name) if name != "ingested_at" else stamp.alias(name) for name in tables.BRONZE)
+    )
 
 
 def _overlap(batch: Batch, piece: Slice) -> int:

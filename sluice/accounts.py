@@ -8,7 +8,7 @@ together, and can be made again from the commits alone.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -114,7 +114,7 @@ def of_bronze(stream: str, piece: Slice, read: int, holes: int, run_id: str, gen
 
 def dumps(accounts: Iterable[Account]) -> str:
     """Write accounts as the JSON that a commit carries."""
-    return json.dumps([asdict(a) for a in accounts], default=_isoformat, separators=(",", ":"))
+    return json.dumps([vars(a) for a in accounts], default=_isoformat, separators=(",", ":"))
 
 
 def _isoformat(value: Any) -> str:
