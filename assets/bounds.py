@@ -6,6 +6,7 @@ plan one, the first writer wins. Where a bound lies is decided in `sluice.tiles`
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
@@ -21,6 +22,7 @@ from sluice.tables import TILES, TILES_TABLE
 from sluice.tiles import bounds, first_offset
 
 _KEY = ("epoch", "tile", "partition")
+_AT_ONCE = 8  # partitions planned side by side
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,20 @@ def _plan(
     now: datetime,
 ) -> pl.DataFrame:
     """Give the rows of `system/tiles` that are missing, or open and can be closed now."""
-    rows: list[dict[str, object]] = []
     frontier = _first_open(mine, windows)
-    for partition in topic.partitions:
+    rows: list[dict[str, object]] = []
+
+    def plan(partition: int) -> list[dict[str, object]]:
         own = mine.filter(pl.col("partition") == partition)
         bounded = own.filter(pl.col("next_offset").is_not_null()).sort("tile")
-        present = set(own["tile"])
         if bounded.height:  # go on where the last bound lies
             rest = [w for w in windows if w.tile > bounded["tile"][-1]]
         else:  # a new stream begins at its first tile, a partition added later at the open one
             rest = list(windows[frontier:])
         passed = list(takewhile(lambda w: w.end <= now, rest))
         open_windows = rest[len(passed) : len(passed) + 1]
-        if not passed and (not open_windows or open_windows[0].tile in present):
-            continue
+        if not passed and (not open_windows or open_windows[0].tile in set(own["tile"])):
+            return []
         log = kafka.log(topic.name, partition)
         if bounded.height:
             first = bounded["next_offset"][-1]
@@ -123,16 +125,24 @@ def _plan(
         else:
             first = first_offset(log, _milliseconds(stream.partitions.first))
         ends = bounds(log, first, [_milliseconds(w.end) for w in passed], _milliseconds(now))
-        common = {"stream": stream.name, "partition": partition, "topic_id": topic.id, "epoch": stream.epoch}
-        for window, begin, end in zip(passed, [first, *ends], ends, strict=False):
-            rows.append(common | {"tile": window.tile, "first_offset": begin, "next_offset": end})
-        for window in open_windows:
-            begin = ends[-1] if ends else first
-            rows.append(common | {"tile": window.tile, "first_offset": begin, "next_offset": None})
-    written = datetime.now(UTC)
-    return pl.DataFrame(
-        [row | {"written_at": written, "closed_at": None} for row in rows], schema=TILES, orient="row"
-    )
+        return [
+            {"tile": window.tile, "partition": partition, "first_offset": begin, "next_offset": end}
+            for window, begin, end in zip(
+                [*passed, *open_windows], [first, *ends], [*ends, *(None for _ in open_windows)], strict=False
+            )
+        ]
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # each waits for the broker most of the time
+        for found in pool.map(plan, topic.partitions):
+            rows += found
+    common = {
+        "stream": stream.name,
+        "topic_id": topic.id,
+        "epoch": stream.epoch,
+        "written_at": datetime.now(UTC),
+        "closed_at": None,
+    }
+    return pl.DataFrame([row | common for row in rows], schema=TILES, orient="row")
 
 
 def _first_open(mine: pl.DataFrame, windows: Sequence[Window]) -> int:
