@@ -15,8 +15,8 @@ BUILT = HERE / "built"
 
 
 def place(name: str) -> Path:
-    """Tell where the library of `<name>.c` lies; its name changes with the sources and the machine."""
-    text = b"".join(path.read_bytes() for path in sorted([HERE / f"{name}.c", *HERE.glob("*.h")]))
+    """Tell where the library of `<name>.c` and `<name>_*.h` lies; its name changes with them."""
+    text = b"".join(path.read_bytes() for path in sorted([HERE / f"{name}.c", *HERE.glob(f"{name}_*.h")]))
     digest = hashlib.sha256(text + platform.platform(terse=True).encode()).hexdigest()[:12]
     return BUILT / f"{name}-{platform.machine()}-{digest}.so"
 
