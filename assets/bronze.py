@@ -1,5 +1,7 @@
 """Bronze: one asset a stream, its records as they came, by tile; and the checks that none is missing."""
 
+from collections import defaultdict
+
 import dagster as dg
 import polars as pl
 
@@ -65,13 +67,16 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
             )
         handle = lake.lake.ensure(table)
         by_tile = tile_rows(handle, "tile")
+        new: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for piece in done.slices:
+            new[piece.tile][piece.partition] += [piece.first_offset, piece.next_offset]
         for tile in wanted:
-            mine = [s for s in done.slices if s.tile == tile]
+            read = {partition: (min(ends), max(ends)) for partition, ends in new[tile].items()}
             context.add_asset_metadata(
                 {
                     "dagster/partition_row_count": by_tile.get(tile, 0),
-                    "new_records": sum(s.offsets for s in mine),
-                    "offsets": {str(s.partition): f"{s.first_offset}..{s.next_offset}" for s in mine},
+                    "new_offsets": sum(stop - first for first, stop in read.values()),
+                    "offsets": {str(p): f"{first}..{stop}" for p, (first, stop) in read.items()},
                 },
                 asset_key=spec.key,
                 partition_key=tile,

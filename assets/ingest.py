@@ -95,7 +95,7 @@ def ingest(  # the rest is told in the text
                 begins = _merged(ranges)
                 for batch in kafka.read(stream.topic, begins, max_rows=limits.rows, max_bytes=limits.bytes):
                     append(lake, stream, batch, ranges, run_id, done)
-                    say(f"bronze/{stream.name}: {done.rows} records so far")
+                    say(f"bronze/{stream.name}: {done.rows} records so far, in {ranges[-1][0].tile}")
         except StaleWriterError:  # another run commits the same tiles: go on from where it is
             say(f"bronze/{stream.name}: another run was faster; reading its progress")
     lows = {partition: mark.low for partition, mark in marks.items()}
