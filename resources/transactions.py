@@ -3,24 +3,24 @@
 Asking delta-rs for one id walks through the log or all ids each time; here the log is read once (the
 checkpoint's `txn` column and the commits after it) and kept with the handle, version by version: what the
 handle's own commit added is known without reading, a foreign commit is read alone. It decides nothing, and
-refuses a log that lacks a commit, since an id that is missing would mean "nothing done yet".
+refuses a log that lacks a commit, since an id that is missing would mean "nothing done yet". The log is read
+by polars: delta-rs's own file system keeps all other threads waiting as it reads.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import cast
+from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.fs import DeltaStorageHandler
-from pyarrow.fs import FileSelector
+from polars.exceptions import ComputeError
 
 from sluice.errors import LakeError
 
-_LOG = "_delta_log"
 _KEPT = "_transactions"  # the attribute of the handle: of whose versions it is true
+_TXN = pl.Struct({"appId": pl.String, "version": pl.Int64})
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def transactions(handle: DeltaTable) -> Mapping[str, int]:
     The mapping never changes: after the handle has moved, ask again.
 
     Raises:
-        LakeError: the log cannot be read, or lacks a commit.
+        LakeError: the log lacks a commit.
+        OSError, ComputeError: the store cannot be read.
     """
     version = int(handle.version())
     known: _Known | None = vars(handle).get(_KEPT)
@@ -53,6 +54,16 @@ def committed(handle: DeltaTable, before: int, ids: Mapping[str, int]) -> None:
         vars(handle)[_KEPT] = _Known(before + 1, MappingProxyType({**known.ids, **ids}))
 
 
+def commits(handle: DeltaTable, first: int, last: int, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Read some members of the actions of the commits from `first` to `last`, in order.
+
+    Raises:
+        FileNotFoundError: the log lacks one of them.
+    """
+    names = [_log(handle, f"{number:020}.json") for number in range(first, last + 1)]
+    return pl.scan_ndjson(names, schema=dict(schema), **_options(handle)).collect()
+
+
 def _read(handle: DeltaTable, version: int) -> _Known:
     """Read a version anew: the newest checkpoint not after it, and the commits since."""
     hint = _hint(handle)
@@ -61,64 +72,69 @@ def _read(handle: DeltaTable, version: int) -> _Known:
         start = _listed(handle, version)
     known = _after(handle, start, version)
     if known is None:
-        raise LakeError(_name(handle), handle.table_uri, f"its log lacks commits from {start.version + 1} on")
+        detail = f"its log lacks commits from {start.version + 1} on"
+        raise LakeError(handle.metadata().name or "", handle.table_uri, detail)
     return known
 
 
 def _after(handle: DeltaTable, start: _Known, version: int) -> _Known | None:
     """Add the commits after what is known; None where the log lacks one, since it was cleaned up."""
-    ids = dict(start.ids)
-    for number in range(start.version + 1, version + 1):
-        raw = _bytes(handle, f"{number:020}.json")
-        if raw is None:
-            return None
-        actions = (json.loads(line) for line in raw.split(b"\n") if b'"txn"' in line)
-        ids |= {txn["appId"]: txn["version"] for action in actions if (txn := action.get("txn"))}
-    return _Known(version, MappingProxyType(ids))
+    if start.version == version:
+        return start
+    try:
+        new = commits(handle, start.version + 1, version, {"txn": _TXN})
+    except FileNotFoundError:
+        return None
+    return _Known(version, MappingProxyType({**start.ids, **_ids(new)}))
 
 
 def _hint(handle: DeltaTable) -> int | None:
-    raw = _bytes(handle, "_last_checkpoint")
-    return None if raw is None else int(json.loads(raw)["version"])
+    try:
+        last = pl.scan_ndjson(
+            _log(handle, "_last_checkpoint"), schema={"version": pl.Int64}, **_options(handle)
+        )
+        return int(last.collect().item())
+    except FileNotFoundError:
+        return None
 
 
 def _checkpoint(handle: DeltaTable, number: int) -> _Known | None:
-    raw = _bytes(handle, f"{number:020}.checkpoint.parquet")
-    if raw is None:
+    name = _log(handle, f"{number:020}.checkpoint.parquet")
+    try:
+        return _Known(number, _ids(pl.scan_parquet(name, **_options(handle)).select("txn").collect()))
+    except FileNotFoundError:
         return None
-    txn = pl.read_parquet(raw, columns=["txn"])["txn"].drop_nulls().struct
-    ids = zip(txn.field("appId").to_list(), txn.field("version").to_list(), strict=True)
-    return _Known(number, {app_id: version for app_id, version in ids if app_id is not None})
 
 
 def _listed(handle: DeltaTable, version: int) -> _Known:
     """Find the newest checkpoint not after a version by listing the log; without one, begin before all."""
+    every = pl.scan_parquet(
+        _log(handle, "*.checkpoint.parquet"), include_file_paths="path", **_options(handle)
+    )
     try:
-        found = _files(handle).get_file_info_selector(FileSelector(_LOG))
-    except OSError as error:
-        raise LakeError(_name(handle), handle.table_uri, str(error)) from error
-    numbers = [int(f.base_name[:20]) for f in found if f.base_name.endswith(".checkpoint.parquet")]
+        names = every.select(pl.col("path").unique()).collect()["path"]
+    except (FileNotFoundError, ComputeError):  # there is none
+        return _Known(-1, {})
+    numbers = [int(name.rsplit("/", 1)[1][:20]) for name in names]
     for number in sorted((n for n in numbers if n <= version), reverse=True):
         if known := _checkpoint(handle, number):
             return known
     return _Known(-1, {})
 
 
-def _bytes(handle: DeltaTable, name: str) -> bytes | None:
-    """Read a file of the log; None where it does not exist."""
-    try:
-        return bytes(_files(handle).open_input_file(f"{_LOG}/{name}").read())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise LakeError(_name(handle), handle.table_uri, str(error)) from error
+def _ids(actions: pl.DataFrame) -> dict[str, int]:
+    txn = actions["txn"].drop_nulls().struct
+    return dict(zip(txn.field("appId").to_list(), txn.field("version").to_list(), strict=True))
 
 
-def _files(handle: DeltaTable) -> DeltaStorageHandler:
-    """Give the store as the handle reaches it: with its connections and credentials."""
-    made = DeltaStorageHandler.from_table(handle._table)  # noqa: SLF001  # what the class asks for
-    return cast("DeltaStorageHandler", made)
+def _log(handle: DeltaTable, name: str) -> str:
+    root = handle.table_uri
+    if root.startswith("file://"):
+        root = unquote(root.removeprefix("file://"))
+    return f"{root.rstrip('/')}/_delta_log/{name}"
 
 
-def _name(handle: DeltaTable) -> str:
-    return handle.metadata().name or handle.table_uri
+def _options(handle: DeltaTable) -> dict[str, Any]:
+    """Reach the store as the handle does."""
+    options = handle._storage_options or None  # noqa: SLF001  # it has no other name
+    return {"storage_options": options, "credential_provider": None}
