@@ -5,7 +5,7 @@ from collections import defaultdict
 import dagster as dg
 import polars as pl
 
-from assets import equations, reingest
+from assets import equations, proofs, reingest
 from assets.checked import Rule, Tiles, checks_of
 from assets.ingest import Limits, ingest
 from assets.shell import (
@@ -107,7 +107,7 @@ def bronze_checks(stream: Stream) -> dg.AssetChecksDefinition:
         return equations.unbalanced(lake, stream, "bronze")
 
     def unequal(lake: Lake, tiles: Tiles) -> pl.DataFrame:
-        return equations.bronze_unequal(lake, stream, tiles)
+        return proofs.unequal(lake, stream, "bronze", tiles)
 
     def holes(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         return equations.holes(lake, stream)

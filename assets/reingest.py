@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from assets import aftermath, bounds, equations
+from assets import aftermath, bounds, equations, proofs
 from assets.bounds import Bounds
 from assets.ingest import position
 from assets.side_tables import tile_predicate
@@ -32,7 +32,7 @@ def mend(
     Returns:
         one sentence for each tile replaced.
     """
-    broken = set(equations.bronze_unequal(lake, stream, wanted)["tile"])
+    broken = set(proofs.unequal(lake, stream, "bronze", wanted)["tile"])
     chosen = sorted(set(wanted) if every else broken)
     notes = []
     for tile in chosen:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets import aftermath, equations
+from assets import aftermath, equations, proofs
 from assets.bronze import limits
 from assets.checked import Rule, Tiles, checks_of
 from assets.refine import Refined, refine
@@ -129,7 +129,7 @@ def silver_checks(stream: Stream) -> dg.AssetChecksDefinition:
         return equations.unbalanced(lake, stream, "silver")
 
     def unequal(lake: Lake, tiles: Tiles) -> pl.DataFrame:
-        return equations.silver_unequal(lake, stream, tiles)
+        return proofs.unequal(lake, stream, "silver", tiles)
 
     def over(lake: Lake, tiles: Tiles) -> pl.DataFrame:
         found = equations.over_quarantined(lake, stream)

@@ -87,6 +87,13 @@ ACKNOWLEDGED: dict[str, pl.DataType] = {
     "reason": pl.String(),
     "acknowledged_at": UTC_TIME,
 }
+PROVEN: dict[str, pl.DataType] = {
+    "stream": pl.String(),
+    "layer": pl.String(),  # bronze: the second equation; silver: the third
+    "tile": pl.String(),
+    "claim": pl.String(),  # a digest of all that the equation was counted from
+    "proven_at": UTC_TIME,
+}
 QUARANTINE: dict[str, pl.DataType] = {
     "topic": pl.String(),
     "epoch": pl.Int32(),
@@ -210,3 +217,4 @@ TILES_TABLE = Table("system/tiles", TILES, ("stream",), "The offsets that each t
 ACKNOWLEDGED_TABLE = Table(
     "system/acknowledged", ACKNOWLEDGED, ("stream",), "Losses that someone acknowledged, with the reason."
 )
+PROVEN_TABLE = Table("system/proven", PROVEN, ("stream",), "Complete tiles whose equations were counted.")
