@@ -195,11 +195,17 @@ def decide(lake: Lake, stream: Stream, work: Work, records: pl.DataFrame, run_id
 
 
 def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
-    """Give what the commit moves on; refuse where another run has decided the same meanwhile."""
+    """Give what the commit moves on.
+
+    Refuses where another run has decided the same meanwhile, or the whole tile anew, and where records
+    before these were not decided yet.
+    """
     progress: dict[str, int] = {}
     for bound, piece in work.pieces:
         at = position(handle, stream, bound)
-        if not work.rebuild and at > piece.first_offset:
+        follows = progress.get(progress_id(stream, bound), at) == piece.first_offset
+        raised = generation(handle, stream, piece.tile) != work.generation
+        if not work.rebuild and (not follows or raised):
             raise StaleWriterError(
                 f"silver/{stream.name}", progress_id(stream, bound), at, piece.first_offset
             )
