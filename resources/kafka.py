@@ -152,7 +152,12 @@ class KafkaResource(dg.ConfigurableResource[None]):
         return reader
 
     def _reader(self, name: str) -> Reader:
-        return Reader(self._config, name, lambda partitions: self._offsets(name, partitions, _EARLIEST))
+        return Reader(
+            self._config,
+            name,
+            lambda partitions: self._offsets(name, partitions, _EARLIEST),
+            lambda: self.topic(name).id,
+        )
 
     def open_transactions(self, name: str, partition: int) -> str:
         """Describe what holds back a partition's last stable offset.

@@ -13,6 +13,8 @@ from typing import Any
 import polars as pl
 from confluent_kafka import KafkaError
 
+from resources.kafka_client import refusal
+from resources.kafka_native import native
 from resources.kafka_records import Event, Messages, Source
 from sluice.errors import KafkaReadError
 from sluice.tables import RECORD
@@ -38,31 +40,41 @@ _ENDLESS = 2**63 - 1  # the stop of a tail
 class Batch:
     """Records (columns: RECORD), and which offsets `[first, next)` of each partition they stand for.
 
-    `holes` has the range of each partition that the log had lost before it was read.
+    `holes` has the range of each partition that the log had lost before it was read. `topic_id` was asked for
+    after the records were read: only a topic that had this id until then can have given them.
     """
 
     records: pl.DataFrame
     first_offsets: dict[int, int]
     next_offsets: dict[int, int]
     holes: dict[int, tuple[int, int]] = field(default_factory=dict)
+    topic_id: str | None = None
 
 
 class Reader:
     """Reads one topic's partitions, each from an offset on to its stop, or without end: then it is a tail.
 
-    It belongs to one thread at a time. `lows` tells where the logs of partitions begin.
+    It belongs to one thread at a time. `lows` tells where the logs of partitions begin, `topic_id` what the
+    topic's id is now.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], topic: str, lows: Callable[[Sequence[int]], Mapping[int, int]]
+        self,
+        config: Mapping[str, Any],
+        topic: str,
+        lows: Callable[[Sequence[int]], Mapping[int, int]],
+        topic_id: Callable[[], str],
     ) -> None:
         self._topic = topic
         self._lows = lows
+        self._topic_id = topic_id
+        self._servers = str(config["bootstrap.servers"])
         self._stops: dict[int, int] = {}
         self._next: dict[int, int] = {}
         self._lost: dict[int, bool] = {}  # to be placed where the log has them; whether they were before
         self._fetched: set[int] = set()
-        self._source: Source = Messages({**config, **_FAST}, topic)
+        options = {**config, **_FAST}
+        self._source: Source = native(options, topic) or Messages(options, topic)
 
     @property
     def positions(self) -> dict[int, int]:
@@ -127,12 +139,13 @@ class Reader:
             for event in chunk.events:
                 self._note(event)
             if chunk.records.height:
-                frames.append(self._advance(chunk.records))
+                frames.append(self._advance(chunk.records, chunk.reached))
                 rows, size = rows + frames[-1].height, size + chunk.size
             wait = deadline - monotonic()
             if wait <= 0:
                 break
-        return Batch(pl.concat(frames), first, {p: self._next[p] for p in first}, holes)
+        after = {p: self._next[p] for p in first}
+        return Batch(pl.concat(frames), first, after, holes, self._topic_id() if after != first else None)
 
     def close(self) -> None:
         """Let go of the brokers; nothing happens the second time."""
@@ -173,17 +186,17 @@ class Reader:
             self._lost[partition] = True
             self._let_go([partition])
         else:
-            raise KafkaReadError(self._topic, f"{event.error}: {self._where(self._open())}")
+            self._topic_id()  # it may be gone
+            raise refusal(event.error, self._topic, self._servers)
 
-    def _advance(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _advance(self, frame: pl.DataFrame, reached: Mapping[int, int]) -> pl.DataFrame:
         """Note how far records bring us; give those that are wanted."""
-        lasts = frame.group_by("partition").agg(pl.col("offset").max()).rows()
-        beyond = {p: self._stops.get(p, 0) for p, last in lasts if last >= self._stops.get(p, 0)}
-        for partition, last in lasts:
-            if partition in self._next:
-                self._reach(partition, last + 1)
-        for partition, stop in beyond.items():
-            frame = frame.filter((pl.col("partition") != partition) | (pl.col("offset") < stop))
+        for partition, place in reached.items():
+            stop = self._stops.get(partition, 0)  # one that was removed has nothing to give
+            if place > stop:
+                frame = frame.filter((pl.col("partition") != partition) | (pl.col("offset") < stop))
+            if stop:
+                self._reach(partition, place)
         return frame
 
     def _reach(self, partition: int, place: int) -> None:

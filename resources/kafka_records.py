@@ -39,10 +39,14 @@ class Event(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Records (columns: RECORD), the bytes of their keys, values and headers, and the events between them."""
+    """Records (columns: RECORD), and the bytes of their keys, values and headers.
+
+    `reached` has the offset after the last record of each partition; `events` came between the records.
+    """
 
     records: pl.DataFrame
     size: int
+    reached: Mapping[int, int]
     events: Sequence[Event]
 
 
@@ -90,7 +94,8 @@ class Messages:
         frame, read = records(self._topic, good)
         if good:
             self._row_bytes = max(1, read // len(good))
-        return Chunk(frame, read, events)
+        lasts = frame.group_by("partition").agg(pl.col("offset").max() + 1)
+        return Chunk(frame, read, dict(lasts.iter_rows()), events)
 
     def close(self) -> None:
         """As `Source` says."""

@@ -163,7 +163,9 @@ def test_what_the_log_loses_meanwhile_is_named(resource: KafkaResource, topic: M
     made.produce([b"%d" % i for i in range(100)])
     delete(made, 40)
     answers = iter([0, 40])
-    reader = Reader({"bootstrap.servers": made.servers}, made.name, lambda _: {0: next(answers)})
+    reader = Reader(
+        {"bootstrap.servers": made.servers}, made.name, lambda _: {0: next(answers)}, lambda: "id"
+    )
     reader.add({0: 5}, {0: 100})
     (batch,) = reader.batches(1_000, 1 << 20, stall_seconds=5)
     reader.close()
