@@ -101,7 +101,12 @@ def topic_asset(stream: Stream) -> dg.AssetSpec:
 
 
 def bronze_checks(stream: Stream) -> dg.AssetChecksDefinition:
-    """Make the checks of `bronze/<stream>`: the first two equations, and no loss."""
+    """Make the checks of `bronze/<stream>`."""
+    return checks_of(["bronze", stream.name], bronze_rules(stream))
+
+
+def bronze_rules(stream: Stream) -> list[Rule]:
+    """Give what is checked of `bronze/<stream>`: the first two equations, and no loss."""
 
     def unbalanced(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         return equations.unbalanced(lake, stream, "bronze")
@@ -113,10 +118,9 @@ def bronze_checks(stream: Stream) -> dg.AssetChecksDefinition:
         return equations.holes(lake, stream)
 
     fills = "Records, gaps and holes fill the range of"
-    rules = [
+    return [
         Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced),
         Rule("offsets_accounted_for", f"{fills} each tile of the run (equation 2).", unequal),
         Rule("nothing_lost", "No record was gone before it was read, or the loss is acknowledged.", holes),
         Rule("no_tile_left_failed", f"{fills} every tile, also older ones.", unequal, "standing"),
     ]
-    return checks_of(["bronze", stream.name], rules)

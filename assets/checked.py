@@ -51,19 +51,21 @@ def checks_of(key: Sequence[str], rules: Sequence[Rule]) -> dg.AssetChecksDefini
         for rule in rules:
             if rule.name in wanted:
                 looked = None if rule.kind == "standing" else tiles
-                yield _result(asset, rule, looked, rule.broken(lake.lake, looked))
+                yield verdict(key, rule, lake.lake, looked)
 
     return checks
 
 
-def _result(asset: dg.AssetKey, rule: Rule, tiles: Tiles, broken: pl.DataFrame) -> dg.AssetCheckResult:
+def verdict(key: Sequence[str], rule: Rule, lake: Lake, tiles: Tiles) -> dg.AssetCheckResult:
+    """Check one rule of an asset, in some tiles or in all."""
+    broken = rule.broken(lake, tiles)
     looked = "all" if tiles is None else ", ".join(tiles[:50])
     told: dict[str, Any] = {"partitions": looked, "broken": broken.height}
     if broken.height:
         told["examples"] = dg.MetadataValue.md(_markdown(broken.head(_SHOWN)))
     severe = dg.AssetCheckSeverity.WARN if rule.kind == "warning" else dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(
-        asset_key=asset,
+        asset_key=dg.AssetKey(list(key)),
         check_name=rule.name,
         passed=broken.height == 0,
         severity=severe,

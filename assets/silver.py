@@ -123,7 +123,12 @@ def _by_tile(lake: Lake, stream: Stream, wanted: list[str]) -> dict[str, dict[st
 
 
 def silver_checks(stream: Stream) -> dg.AssetChecksDefinition:
-    """Make the checks of `silver/<stream>`: the equations, and the share that was refused."""
+    """Make the checks of `silver/<stream>`."""
+    return checks_of(["silver", stream.name], silver_rules(stream))
+
+
+def silver_rules(stream: Stream) -> list[Rule]:
+    """Give what is checked of `silver/<stream>`: the equations, and the share that was refused."""
 
     def unbalanced(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         return equations.unbalanced(lake, stream, "silver")
@@ -140,10 +145,9 @@ def silver_checks(stream: Stream) -> dg.AssetChecksDefinition:
         return pl.concat(both).unique().sort("tile")
 
     share = f"At most {stream.max_quarantined:.2%} of a tile's records are in quarantine."
-    rules = [
+    return [
         Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced),
         Rule("records_accounted_for", "Each record of the run is in one place (equation 3).", unequal),
         Rule("quarantine_within_limit", share, over),
         Rule("no_tile_left_failed", "Both hold for every tile, also older ones.", failed, "standing"),
     ]
-    return checks_of(["silver", stream.name], rules)
