@@ -1,4 +1,4 @@
-"""What the tests of decoding share: types, values that are nearly right, and comparison of the two ways."""
+"""What the tests of decoding share: types, values that are nearly right, and comparison of the three ways."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sluice.columns import Column
 from sluice.contract import Json
 from sluice.json_columns import read_columns
+from sluice.json_native import machine_code
 from sluice.json_rows import Read, read_rows
 
 LINES = pl.List(
@@ -176,16 +177,25 @@ def column(dtype: pl.DataType, name: str = "c", path: tuple[str, ...] | None = N
 
 
 def both(values: Sequence[bytes | None], columns: Sequence[Column], options: Json) -> tuple[Read, Read]:
-    """Read by the fast way, however few the values, and row by row."""
+    """Read by each fast way, however few the values, which must agree; and row by row."""
     series = pl.Series(values, dtype=pl.Binary)
-    return read_columns(series, columns, options, few=-1), read_rows(values, columns, options)
+    fast = read_columns(series, columns, options, few=-1, native=False)
+    if machine_code():
+        native = read_columns(series, columns, options, few=-1)
+        assert_equal(native, fast, values)
+    return fast, read_rows(values, columns, options)
 
 
 def same(values: Sequence[bytes | None], columns: Sequence[Column], options: Json = PLAIN) -> Read:
-    """Assert that the two ways say the same; give it."""
+    """Assert that all ways say the same; give it."""
     fast, strict = both(values, columns, options)
-    assert fast.frame.schema == strict.frame.schema
-    assert fast.frame.equals(strict.frame), (values, fast.frame, strict.frame)
-    assert fast.failures.rows() == strict.failures.rows()
-    assert fast.unknown == strict.unknown
+    assert_equal(fast, strict, values)
     return fast
+
+
+def assert_equal(one: Read, other: Read, values: Sequence[bytes | None]) -> None:
+    assert one.frame.schema == other.frame.schema
+    assert one.frame.equals(other.frame), (values, one.frame, other.frame)
+    assert one.failures.schema == other.failures.schema
+    assert one.failures.rows() == other.failures.rows()
+    assert one.unknown == other.unknown

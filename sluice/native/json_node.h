@@ -153,8 +153,8 @@ static inline void cut(node *n, int64_t count)
 
 static inline byte *heap_of(node *n, int64_t more)
 {
-    if (n->heap_size + more > n->heap_room) {
-        int64_t room = n->heap_size + more > 2 * n->heap_room ? n->heap_size + more : 2 * n->heap_room;
+    if (n->heap_size + more > n->heap_room || !n->heap) {
+        int64_t room = 2 * n->heap_room + more + 64;
         byte *heap = realloc(n->heap, (size_t)room);
         if (!heap)
             return NULL;

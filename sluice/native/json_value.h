@@ -155,7 +155,7 @@ static enum verdict keep_text(json *s, node *n, const byte *p, const byte *end, 
     if (escaped || size > 12 || n->kind == BINARY) {
         if (n->heap_size + size > HEAP_LIMIT)
             return MISFIT;
-        byte *out = heap_of(n, size), *last = out + size;
+        byte *out = heap_of(n, size), *last;
         if (!out)
             return starved(s);
         if (n->kind == BINARY)
@@ -163,7 +163,7 @@ static enum verdict keep_text(json *s, node *n, const byte *p, const byte *end, 
         else if (escaped)
             last = unescaped(p, end, out);
         else
-            memcpy(out, p, (size_t)size);
+            last = (byte *)memcpy(out, p, (size_t)size) + size;
         if (!last)
             return MISFIT;
         p = out;

@@ -1,4 +1,4 @@
-"""The fast way of decoding gives what the strict decoder gives, whatever the input."""
+"""Machine code and the other fast way of decoding give what the strict decoder gives, whatever the input."""
 
 import json
 
