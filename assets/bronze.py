@@ -119,8 +119,13 @@ def bronze_rules(stream: Stream) -> list[Rule]:
 
     fills = "Records, gaps and holes fill the range of"
     return [
-        Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced),
+        Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced, live=True),
         Rule("offsets_accounted_for", f"{fills} each tile of the run (equation 2).", unequal),
-        Rule("nothing_lost", "No record was gone before it was read, or the loss is acknowledged.", holes),
+        Rule(
+            "nothing_lost",
+            "No record was gone before it was read, or the loss is acknowledged.",
+            holes,
+            live=True,
+        ),
         Rule("no_tile_left_failed", f"{fills} every tile, also older ones.", unequal, "standing"),
     ]

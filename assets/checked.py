@@ -28,12 +28,14 @@ class Rule:
         says: the rule, in a sentence.
         broken: finds what breaks it (no rows: it holds), in the tiles of the run or in all.
         kind: `blocking`: downstream waits; `standing`: looks at all tiles, always; `warning`: only told.
+        live: whether it can be told while someone writes; what counts several tables needs them still.
     """
 
     name: str
     says: str
     broken: Callable[[Lake, Tiles], pl.DataFrame]
     kind: Literal["blocking", "standing", "warning"] = "blocking"
+    live: bool = False
 
 
 def checks_of(key: Sequence[str], rules: Sequence[Rule]) -> dg.AssetChecksDefinition:

@@ -146,8 +146,8 @@ def silver_rules(stream: Stream) -> list[Rule]:
 
     share = f"At most {stream.max_quarantined:.2%} of a tile's records are in quarantine."
     return [
-        Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced),
+        Rule("accounts_balance", "Every account adds up (equation 1).", unbalanced, live=True),
         Rule("records_accounted_for", "Each record of the run is in one place (equation 3).", unequal),
-        Rule("quarantine_within_limit", share, over),
+        Rule("quarantine_within_limit", share, over, live=True),
         Rule("no_tile_left_failed", "Both hold for every tile, also older ones.", failed, "standing"),
     ]
