@@ -61,10 +61,9 @@ def decode_events(stream: Events, records: pl.DataFrame) -> Decoded:
     broken = _broken(stream, right, batch.filter(fits)["timestamp"])
     back = pl.int_range(len(live), dtype=pl.UInt32, eager=True).filter(fits)
     failures = in_order(pl.concat([typed, broken.with_columns(_row=back.gather(broken["_row"]))]))
-    failed = _among(failures["_row"], len(live))
-    rows = read.frame.select(names).insert_column(0, live).filter(wanted & ~failed)
+    rows = right.insert_column(0, live.filter(fits))
     return Decoded(
-        rows=rows,
+        rows=rows.filter(~_among(broken["_row"], len(rows))) if len(broken) else rows,
         failures=failures.with_columns(_row=live.gather(failures["_row"])),
         tombstones=places.filter(empty),
         ignored=live.filter(~wanted),  # a failure implies wanted: no record is in two places
