@@ -1,48 +1,42 @@
 """Kafka: what its topics are, how far their logs go, and their records.
 
 Decides how this project reads Kafka: by offsets that it keeps itself, never by consumer groups; what is
-committed only, except where bounds are looked up. It refuses to wait for a broker that does not answer, and
-lets the client print nothing: what went wrong is in the one error raised.
+committed only, except where bounds are looked up. It refuses to wait without end; while any broker
+lives, it waits for leaders that move.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has them, and forgets to say so
-    AdminClient,
     ConfigResource,
     OffsetSpec,
     ResourceType,
 )
 from pydantic import Field
 
+from resources.kafka_client import QUIET, KafkaClient, kafka_client, refusal
 from resources.kafka_log import PartitionLog
 from resources.kafka_read import Batch, Reader
+from resources.kafka_security import security_options
 from resources.settings import settings
-from sluice.errors import KafkaReadError, KafkaUnreachableError, SettingsError, TopicMissingError
+from sluice.errors import (
+    KafkaAccessError,
+    KafkaUnreachableError,
+    SettingsError,
+    TopicMissingError,
+)
 
 __all__ = ["Batch", "KafkaResource", "PartitionLog", "Topic", "Watermarks", "kafka_resource"]
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_SILENT = logging.getLogger("sluice.kafka.client")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
-_IN_MEMORY = "mockCluster"  # how librdkafka's broker in memory names its cluster
-_UNREACHABLE = {
-    KafkaError._TIMED_OUT,  # noqa: SLF001  # its only name
-    KafkaError._TRANSPORT,  # noqa: SLF001  # its only name
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001  # its only name
-    KafkaError._RESOLVE,  # noqa: SLF001  # its only name
-    KafkaError.REQUEST_TIMED_OUT,
-}
 
 
 @dataclass(frozen=True)
@@ -78,12 +72,18 @@ class KafkaResource(dg.ConfigurableResource[None]):
         Raises:
             TopicMissingError: there is none of this name.
             KafkaUnreachableError: no broker answers.
+            KafkaAuthenticationError, KafkaTlsError, KafkaAccessError: the brokers refuse us.
         """
-        admin = self._admin()
+
+        def question(admin: Any, names: Sequence[str], seconds: float) -> Any:
+            return admin.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
+
         try:
-            found = self._ask(name, admin.describe_topics(TopicCollection([name]), **self._wait)[name])
-        except KafkaUnreachableError as error:
-            metadata = self._in_memory(admin, error)
+            found = self._ask(name, question, [name])[name]
+        except KafkaUnreachableError:
+            if not self._client.in_memory():
+                raise
+            metadata = self._client.metadata()
             if name not in metadata.topics:
                 raise TopicMissingError(name, self._servers) from None
             partitions = metadata.topics[name].partitions  # it knows no ids, and forgets all when it ends
@@ -95,6 +95,7 @@ class KafkaResource(dg.ConfigurableResource[None]):
 
         Raises:
             TopicMissingError, KafkaUnreachableError: as they say.
+            KafkaAuthenticationError, KafkaTlsError, KafkaAccessError: the brokers refuse us.
             KafkaReadError: the broker does not tell.
         """
         low = self._offsets(name, partitions, _EARLIEST)
@@ -108,21 +109,14 @@ class KafkaResource(dg.ConfigurableResource[None]):
         Raises:
             TopicMissingError, KafkaUnreachableError, KafkaReadError: as they say.
         """
-        admin = self._admin()
-        resource = ConfigResource(ResourceType.TOPIC, name)
-        try:
-            asked = self._ask(name, admin.describe_configs([resource], **self._wait)[resource])
-            broker_stamps = asked["message.timestamp.type"].value == "LogAppendTime"
-        except KafkaUnreachableError as error:
-            self._in_memory(admin, error)
-            broker_stamps = False
         marks = self.watermarks(name, [partition])[partition]
         return PartitionLog(
             self._config,
             (name, partition),
             (marks.low, marks.high),
-            broker_stamps=broker_stamps,
-            timeout=self.timeout_seconds,
+            partial(self._ask, name),
+            broker_stamps=self._broker_stamps(name),
+            timeout=self.stall_seconds,
         )
 
     def read(
@@ -189,34 +183,34 @@ class KafkaResource(dg.ConfigurableResource[None]):
         return servers
 
     @property
-    def _config(self) -> dict[str, Any]:
-        options = {name: secret.get_secret_value() for name, secret in settings().kafka_options.items()}
-        return {
-            **options,
-            "bootstrap.servers": self._servers,
-            "log_level": 0,
-            "logger": _SILENT,
-            "error_cb": lambda _: None,  # what matters is raised
-            "reconnect.backoff.max.ms": 1_000,
-            "socket.connection.setup.timeout.ms": int(self.timeout_seconds * 1_000),
-        }
+    def _options(self) -> dict[str, str]:
+        return {**security_options(settings()), "bootstrap.servers": self._servers}
 
     @property
-    def _wait(self) -> dict[str, float]:
-        return {"request_timeout": self.timeout_seconds}
+    def _config(self) -> dict[str, Any]:
+        """The options of a client that reads; what goes wrong on the way there, the held one tells."""
+        return {**self._options, **QUIET, "error_cb": lambda _: None}
 
-    def _admin(self) -> AdminClient:
-        return AdminClient(self._config)
+    @property
+    def _client(self) -> KafkaClient:
+        return kafka_client(self._options)
 
-    def _in_memory(self, admin: AdminClient, error: KafkaUnreachableError) -> Any:
-        """Give the metadata of a broker in memory, which answers few requests; of others, raise the error."""
+    def _broker_stamps(self, name: str) -> bool:
+        """Tell whether the broker stamps a topic's records; where we may not know, it is not relied on."""
+        resource = ConfigResource(ResourceType.TOPIC, name)
+
+        def question(admin: Any, wanted: Sequence[Any], seconds: float) -> Any:
+            return admin.describe_configs(list(wanted), request_timeout=seconds)
+
         try:
-            metadata = admin.list_topics(timeout=1)
-        except KafkaException:
-            raise error from None
-        if not (metadata.cluster_id or "").startswith(_IN_MEMORY):
-            raise error
-        return metadata
+            found = self._ask(name, question, [resource])[resource]
+        except KafkaAccessError:  # reading a topic does not include its configuration
+            return False
+        except KafkaUnreachableError:
+            if not self._client.in_memory():
+                raise
+            return False
+        return bool(found["message.timestamp.type"].value == "LogAppendTime")
 
     def _offsets(
         self,
@@ -225,24 +219,21 @@ class KafkaResource(dg.ConfigurableResource[None]):
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
     ) -> dict[int, int]:
-        admin = self._admin()
-        places = {TopicPartition(name, partition): spec for partition in partitions}
-        futures = admin.list_offsets(places, isolation_level=isolation, **self._wait) if places else {}
-        return {place.partition: self._ask(name, future).offset for place, future in futures.items()}
+        def question(admin: Any, wanted: Sequence[int], seconds: float) -> Any:
+            places = {TopicPartition(name, partition): spec for partition in wanted}
+            futures = admin.list_offsets(places, isolation_level=isolation, request_timeout=seconds)
+            return {place.partition: future for place, future in futures.items()}
 
-    def _ask(self, name: str, answer: "Future[Any]") -> Any:
-        """Wait for an answer about a topic, and turn the client's failures into ours."""
+        found = self._ask(name, question, list(partitions))
+        return {partition: answer.offset for partition, answer in found.items()}
+
+    def _ask(self, name: str, question: Any, things: Sequence[Any]) -> dict[Any, Any]:
+        """Ask about a topic, and turn the client's failures into ours."""
         try:
-            return answer.result()
+            patience = {"patience": self.timeout_seconds, "moving": self.stall_seconds}
+            return self._client.ask(question, things, **patience)
         except KafkaException as error:
-            failure = error.args[0]
-            if failure.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise TopicMissingError(name, self._servers) from error
-            if failure.code() in _UNREACHABLE:
-                raise KafkaUnreachableError(self._servers, failure.str()) from error
-            if failure.code() == KafkaError._NOENT:  # noqa: SLF001  # its only name; no leader, or no topic
-                self.topic(name)
-            raise KafkaReadError(name, str(failure.str())) from error
+            raise refusal(error.args[0], name, self._servers) from error
 
 
 def kafka_resource() -> KafkaResource:

@@ -4,8 +4,7 @@ Decides that bounds see every record that was written, committed or not (read un
 give the same answer before and after a transaction ends. It refuses to wait for a broker without end.
 """
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from time import monotonic
 from typing import Any
@@ -16,11 +15,10 @@ from confluent_kafka import (
     Consumer,
     IsolationLevel,
     KafkaError,
-    KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # forgets to say so
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # forgets to say so
 
 from sluice.errors import KafkaReadError
 
@@ -48,6 +46,7 @@ class PartitionLog:
         config: Mapping[str, Any],
         place: tuple[str, int],
         span: tuple[int, int],
+        ask: Callable[..., dict[int, Any]],
         *,
         broker_stamps: bool,
         timeout: float,
@@ -57,11 +56,7 @@ class PartitionLog:
         self._broker_stamps = broker_stamps
         self._timeout = timeout
         self._consumer = Consumer({**config, **_SHORT})
-        self._admin = AdminClient(dict(config))
-        self._options: dict[str, Any] = {
-            "isolation_level": IsolationLevel.READ_UNCOMMITTED,
-            "request_timeout": timeout,
-        }
+        self._ask = ask
 
     @cached_property
     def in_order(self) -> bool:
@@ -75,27 +70,26 @@ class PartitionLog:
         """Give for each time (epoch milliseconds) the first offset whose stamp is that or later, if any.
 
         Raises:
-            KafkaReadError: the broker does not tell.
+            KafkaUnreachableError, KafkaReadError: the broker does not tell.
         """
-        found: list[int | None] = []
+        found: dict[int, Any] = {}
         for at in range(0, len(times_ms), _OUTSTANDING):
-            asked = [
-                self._admin.list_offsets(self._at(ms), **self._options) for ms in times_ms[at:][:_OUTSTANDING]
-            ]
-            found += [self._told(next(iter(answer.values()))) for answer in asked]
-        return found
+            wanted = [ms for ms in dict.fromkeys(times_ms[at:][:_OUTSTANDING]) if ms not in found]
+            found |= self._ask(self._look_up, wanted)
+        offsets = [found[ms].offset for ms in times_ms]
+        return [offset if 0 <= offset < self.high else None for offset in offsets]
 
-    def _at(self, ms: int) -> dict[TopicPartition, OffsetSpec]:
-        """Write one question; one call can carry no other about the same partition."""
-        spec = OffsetSpec.for_timestamp(max(ms, 0))  # negative ones mean something else
-        return {TopicPartition(self._topic, self._partition): spec}
-
-    def _told(self, answer: "Future[Any]") -> int | None:
-        try:
-            offset: int = answer.result().offset
-        except KafkaException as error:
-            raise self._failed(f"no look-up by time: {error}") from error
-        return offset if 0 <= offset < self.high else None
+    def _look_up(self, admin: Any, times_ms: Sequence[int], seconds: float) -> dict[int, Any]:
+        """Ask for some times, each by itself: one call can carry no two about the same partition."""
+        asked = {}
+        for ms in times_ms:
+            spec = OffsetSpec.for_timestamp(max(ms, 0))  # negative ones mean something else
+            place = {TopicPartition(self._topic, self._partition): spec}
+            answer = admin.list_offsets(
+                place, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=seconds
+            )
+            asked[ms] = next(iter(answer.values()))
+        return asked
 
     def stamps(self, first: int, stop: int) -> pl.DataFrame:
         """Give `offset` and `stamp` (epoch milliseconds) of the records in `[first, stop)`, in order.

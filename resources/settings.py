@@ -6,8 +6,9 @@ count as unset.
 """
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, PositiveInt, SecretStr, ValidationError, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sluice.errors import SettingsError
@@ -34,8 +35,36 @@ class Settings(BaseSettings):
         default={},
         description=(
             "More options of the Kafka client as a JSON object, such as "
-            '`{"security.protocol": "SASL_SSL", "sasl.username": "…"}`; never shown.'
+            '`{"client.rack": "b", "sasl.oauthbearer.config": "…"}`; never shown.'
         ),
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
+        default=None,
+        description="How to talk to brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT`, `SASL_SSL`. Unset: plain.",
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How the password is proven: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`."
+    )
+    kafka_sasl_username: str | None = Field(default=None, description="The user that Kafka knows us by.")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="Its password; never shown.")
+    kafka_secret_id: str | None = Field(
+        default=None,
+        description=(
+            "A secret of AWS Secrets Manager with `username` and `password` as JSON, instead of the above."
+        ),
+    )
+    kafka_ssl_ca: str | None = Field(
+        default=None,
+        description="Who signs the brokers' certificates: a PEM file, or PEM text. Unset: the machine's own.",
+    )
+    kafka_ssl_certificate: str | None = Field(
+        default=None, description="Our own certificate for mutual TLS: a PEM file, or PEM text."
+    )
+    kafka_ssl_key: SecretStr | None = Field(
+        default=None, description="Its private key: a PEM file, or PEM text; never shown."
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        default=None, description="The key's password, where it has one; never shown."
     )
     schema_registry_url: str | None = Field(
         default=None, description="A schema registry with Confluent's API. Unset: formats that need one fail."
@@ -64,8 +93,23 @@ class Settings(BaseSettings):
     batch_bytes: PositiveInt = Field(
         default=268_435_456, description="The most bytes (keys, values, headers) that one batch reads."
     )
+    store_patience_seconds: PositiveInt = Field(
+        default=120, description="How long a run waits for a store that is away or overloaded, then fails."
+    )
     run_tiles_per_tick: PositiveInt = Field(
         default=24, description="The most tiles that the arrivals sensor asks for at once."
+    )
+
+    continuous_streams: str | None = Field(
+        default=None,
+        description="The streams that run continuously, names after commas: the sensor `keepalive` asks.",
+    )
+    continuous_workers: PositiveInt = Field(
+        default=1, description="How many continuous runs share their partitions."
+    )
+    upkeep_seconds: PositiveFloat = Field(
+        default=10,
+        description="How often a continuous run folds accounts, closes tiles, brings dimensions up to date.",
     )
 
     @field_validator("lake_uri")

