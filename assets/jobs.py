@@ -10,9 +10,10 @@ from assets.reingest import acknowledge
 from assets.replay import Choice, replay
 from assets.shell import failing_clearly
 from resources.storage import LakeResource
+from resources.streams import named
 from sluice.accounts import Layer
 from sluice.contract import Stream
-from sluice.errors import LedgerDiffersError, UnknownStreamError
+from sluice.errors import LedgerDiffersError
 
 
 class Replay(dg.Config):
@@ -36,19 +37,12 @@ def jobs(streams: Sequence[Stream]) -> list[dg.JobDefinition]:
     return [_replay_quarantine(streams), _acknowledge_loss(streams), _verify_ledger(streams)]
 
 
-def _named(streams: Sequence[Stream], name: str) -> Stream:
-    by_name = {stream.name: stream for stream in streams}
-    if name not in by_name:
-        raise UnknownStreamError(name, sorted(by_name))
-    return by_name[name]
-
-
 def _replay_quarantine(streams: Sequence[Stream]) -> dg.JobDefinition:
     @dg.op
     def replay_records(context: dg.OpExecutionContext, config: Replay, lake: LakeResource) -> None:
         choice = Choice(config.tiles, config.stages, config.rules)
         with failing_clearly():
-            stream = _named(streams, config.stream)
+            stream = named(streams, config.stream)
             done = replay(lake.lake, stream, choice, run_id=context.run_id, say=context.log.info)
         context.log.info("%d records read again, %d moved, %d stay", done.read, done.moved, done.kept)
         for layer in ("silver", "quarantine", "losers") if done.moved else ():
@@ -65,7 +59,7 @@ def _acknowledge_loss(streams: Sequence[Stream]) -> dg.JobDefinition:
     @dg.op
     def acknowledge_losses(context: dg.OpExecutionContext, config: Acknowledge, lake: LakeResource) -> None:
         with failing_clearly():
-            count = acknowledge(lake.lake, _named(streams, config.stream), config.reason)
+            count = acknowledge(lake.lake, named(streams, config.stream), config.reason)
         context.log.info("%d losses of %s acknowledged: %s", count, config.stream, config.reason)
 
     @dg.job(name="acknowledge_loss", description="Turn `nothing_lost` green again, with a reason.")

@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib.machinery import SourceFileLoader
@@ -20,7 +20,7 @@ from types import CodeType, ModuleType
 
 from resources.settings import settings
 from sluice.contract import Changes, Debezium, Events, Json, Stream
-from sluice.errors import ContractError, Problem, SettingsError
+from sluice.errors import ContractError, Problem, SettingsError, UnknownStreamError
 from sluice.partitions import Daily, Hourly
 from sluice.problems import all_problems
 
@@ -28,6 +28,14 @@ _WORDS: dict[str, Callable[..., object]] = {
     word.__name__: word for word in (Events, Changes, Json, Debezium, Hourly, Daily)
 }
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
+
+
+def named(streams: Iterable[Stream], name: str) -> Stream:
+    """Give the stream of a name; raises UnknownStreamError where there is none."""
+    by_name = {stream.name: stream for stream in streams}
+    if name not in by_name:
+        raise UnknownStreamError(name, sorted(by_name))
+    return by_name[name]
 
 
 def load_streams(folder: Path | None = None) -> tuple[Stream, ...]:

@@ -1,0 +1,239 @@
+"""The data path of one stream in a long run: its log, followed batch by batch through bronze and silver.
+
+Three stages overlap: a batch is read while the one before it is appended to bronze and the one before that is
+decided for silver, from the records in memory. Decides what a batch is, which tile owns its offsets (as the
+bounds say, never the stamps), and what follows when something else moved the tables: a new session, which
+begins where they stand. So it refuses to remember: progress is in the tables alone.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from threading import Event
+from time import monotonic
+
+import polars as pl
+
+from assets import bounds
+from assets.ahead import ahead
+from assets.bounds import Bounds
+from assets.freshness import Freshness
+from assets.ingest import TILES_AT_ONCE, Ingested, append, position
+from assets.refine import Refined, Work, decide, generation, read_bronze
+from resources.kafka import Batch, KafkaResource
+from resources.kafka_read import Reader
+from resources.lake import Lake
+from sluice import tables
+from sluice.accounts import Slice
+from sluice.contract import Stream
+from sluice.errors import RetryableError, StaleWriterError
+
+Owned = tuple[Bounds, Slice]
+Appended = tuple[pl.DataFrame, list[Owned]]  # rows of bronze, and the slices that they fill
+_ENDLESS = 2**63 - 1  # where an open tile ends
+_IDLE = 1.0  # seconds between two looks of a worker that has no partition
+_PAUSE = 1.0  # seconds after a failure that may pass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a stream is followed: seconds between commits, a batch's size, how long a failure may last."""
+
+    interval: float = 0.5
+    rows: int = 200_000
+    bytes: int = 64 << 20
+    patience: float = 120.0
+
+
+@dataclass
+class _Needed:
+    """What bronze lacks of one partition: bounds in the log's order, and where each is read from."""
+
+    owned: list[Bounds] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    stops: list[int] = field(default_factory=list)
+
+    def place(self, at: int) -> int:
+        """Give the next offset to read from `at` on; the open tile has no end."""
+        index = bisect_right(self.stops, at)
+        return at if index == len(self.stops) else max(at, self.starts[index])
+
+    def within(self, first: int, stop: int) -> Iterator[Owned]:
+        """Cut a range of offsets by the tiles that own it."""
+        for index in range(bisect_right(self.stops, first), len(self.stops)):
+            bound, begin = self.owned[index], max(first, self.owned[index].first_offset)
+            end = min(stop, self.stops[index])
+            if begin >= stop:
+                return
+            yield bound, Slice(bound.tile, bound.epoch, bound.partition, begin, end)
+
+
+@dataclass
+class Flow:
+    """Follows one stream; `share` tells which of its partitions are this worker's at the moment."""
+
+    lake: Lake
+    kafka: KafkaResource
+    stream: Stream
+    run_id: str
+    pace: Pace = field(default_factory=Pace)
+    share: Callable[[Collection[int]], Collection[int]] = set
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    say: Callable[[str], None] = print
+    told: Callable[[Refined], None] = lambda _done: None  # hears of each commit of silver
+    freshness: Freshness = field(default_factory=Freshness)
+    partitions: tuple[int, ...] = ()  # of the topic, as last seen; whoever sees more sets it
+
+    def run(self, stop: Event, *, caught_up: bool = False) -> None:
+        """Follow the log until stopped; with `caught_up` until all that stands there now is in silver.
+
+        A failure that may pass is waited out for as long as the pace's patience says.
+
+        Raises:
+            SluiceError: what a permanent failure, or one that lasts, is.
+        """
+        goals: Mapping[int, int] | None = None
+        self._moved = monotonic()
+        while not stop.is_set():
+            try:
+                if caught_up and goals is None:
+                    goals = self._ends()
+                if self._session(stop, goals):
+                    return
+            except StaleWriterError as error:
+                self.say(f"{self.stream.name}: another run was faster; going on where it is ({error})")
+            except RetryableError as error:
+                if monotonic() - self._moved > self.pace.patience:
+                    raise
+                self.say(f"{self.stream.name}: {error}; trying again")
+                stop.wait(_PAUSE)
+
+    def _ends(self) -> dict[int, int]:
+        topic = self.kafka.topic(self.stream.topic)
+        marks = self.kafka.watermarks(topic.name, topic.partitions)
+        return {partition: mark.stable for partition, mark in marks.items()}
+
+    def _session(self, stop: Event, goals: Mapping[int, int] | None) -> bool:
+        """Follow the log from where the tables are until anything changes; tell if the goals are reached."""
+        self.partitions = self.kafka.topic(self.stream.topic).partitions
+        mine = set(self.share(self.partitions))
+        if not mine:
+            stop.wait(_IDLE)
+            return False
+        self._roll(mine)
+        self._even_out(mine)
+        places = {partition: self._needed[partition].place(0) for partition in mine}
+        if goals is not None and all(places[p] >= goals.get(p, 0) for p in mine):
+            return True
+        with closing(self.kafka.tail(self.stream.topic, places)) as reader:
+            batches = ahead(self._batches(reader, mine, stop, goals), f"read-{self.stream.name}")
+            with closing(ahead(self._appended(batches, mine), f"bronze-{self.stream.name}")) as appended:
+                for rows, owned in appended:
+                    self._settle(rows, owned)
+                    self._moved = monotonic()
+                    if stop.is_set():
+                        break
+        return False
+
+    def _batches(
+        self, reader: Reader, mine: set[int], stop: Event, goals: Mapping[int, int] | None
+    ) -> Iterator[Batch]:
+        """Read what comes within an interval, as long as the same partitions are ours and goals are ahead."""
+        while not stop.is_set() and set(self.share(self.partitions)) == mine:
+            places = reader.positions
+            if goals is not None and all(place >= goals.get(p, 0) for p, place in places.items()):
+                return
+            wanted = {p: self._needed[p].place(place) for p, place in places.items()}
+            if jumps := {p: place for p, place in wanted.items() if place != places[p]}:
+                reader.add(jumps)  # over tiles that bronze has already
+            batch = reader.take(self.pace.rows, self.pace.bytes, self.pace.interval)
+            if batch.first_offsets != batch.next_offsets:
+                yield batch
+
+    def _appended(self, batches: Iterator[Batch], mine: set[int]) -> Iterator[Appended]:
+        """Append each batch to bronze, as its tiles' bounds cut it."""
+        for batch in batches:
+            if self.clock() >= self._rolls_at:  # bounds are written before they are used
+                self._roll(mine)
+            for ranges in self._ranges(batch):
+                done = Ingested([])
+                rows = append(self.lake, self.stream, batch, ranges, self.run_id, done)
+                by_tile = {(bound.tile, bound.partition): bound for bound, _ in ranges}
+                yield rows, [(by_tile[s.tile, s.partition], s) for s in done.slices]
+
+    def _ranges(self, batch: Batch) -> Iterator[list[Owned]]:
+        """Cut a batch by tiles, a bounded number of them at once."""
+        found = [
+            owned
+            for partition, stop in batch.next_offsets.items()
+            for owned in self._needed[partition].within(batch.first_offsets[partition], stop)
+        ]
+        names = sorted({bound.tile for bound, _ in found})
+        for start in range(0, len(names), TILES_AT_ONCE):
+            chosen = set(names[start : start + TILES_AT_ONCE])
+            yield [owned for owned in found if owned[0].tile in chosen]
+
+    def _roll(self, mine: Collection[int]) -> None:
+        """Write the bounds up to the tile of this moment; see what bronze lacks of each partition."""
+        now = self.clock()
+        current = self.stream.partitions.tile_at(now)
+        bounds.ensure(self.lake, self.kafka, self.stream, [current], now)
+        self._rolls_at = self.stream.partitions.window(current).end
+        bronze = self.lake.ensure(tables.bronze(self.stream))
+        needed = {partition: _Needed() for partition in mine}
+        for bound in self._known(mine):
+            at, end = position(bronze, self.stream, bound), bound.next_offset
+            if end is None or at < end:
+                lacks = needed[bound.partition]
+                lacks.owned.append(bound)
+                lacks.starts.append(at)
+                lacks.stops.append(_ENDLESS if end is None else end)
+        self._needed = needed
+
+    def _known(self, mine: Collection[int]) -> list[Bounds]:
+        every = bounds.stored(self.lake, self.stream)["tile"].unique()
+        return [b for b in bounds.known(self.lake, self.stream, every) if b.partition in mine]
+
+    def _even_out(self, mine: Collection[int]) -> None:
+        """Decide what bronze has of our partitions and silver has not."""
+        group: list[Owned] = []
+        for one in self._undecided(mine):
+            if group and sum(piece.offsets for _, piece in [*group, one]) > self.pace.rows:
+                self._read_and_settle(group)
+                group = []
+            group.append(one)
+        if group:
+            self._read_and_settle(group)
+
+    def _undecided(self, mine: Collection[int]) -> Iterator[Owned]:
+        bronze = self.lake.ensure(tables.bronze(self.stream))
+        silver = self.lake.ensure(tables.silver(self.stream))
+        for bound in self._known(mine):
+            first, stop = position(silver, self.stream, bound), position(bronze, self.stream, bound)
+            for start in range(first, stop, self.pace.rows):
+                end = min(start + self.pace.rows, stop)
+                yield bound, Slice(bound.tile, bound.epoch, bound.partition, start, end)
+
+    def _read_and_settle(self, owned: Sequence[Owned]) -> None:
+        self._settle(read_bronze(self.lake, self.stream, [piece for _, piece in owned]), owned)
+        self._moved = monotonic()
+
+    def _settle(self, rows: pl.DataFrame, owned: Sequence[Owned]) -> None:
+        """Decide records for silver, those of tiles of one generation at once."""
+        silver = self.lake.ensure(tables.silver(self.stream))
+
+        def number(one: Owned) -> int:
+            return generation(silver, self.stream, one[1].tile)
+
+        for raised, group in groupby(sorted(owned, key=number), key=number):
+            pieces = list(group)
+            tiles = {piece.tile for _, piece in pieces}
+            records = rows if len(pieces) == len(owned) else rows.filter(pl.col("tile").is_in(tiles))
+            done = Refined(sorted(tiles))
+            work = Work(pieces, raised, rebuild=False)
+            decide(self.lake, self.stream, work, records.sort("partition", "offset"), self.run_id, done)
+            self.freshness.add(records["timestamp_ms"])
+            self.told(done)
