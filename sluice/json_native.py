@@ -11,7 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import polars as pl
@@ -59,7 +59,7 @@ def machine_code() -> ctypes.CDLL | None:
     if code is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         code.json_read.restype = pointer
-        code.json_read.argtypes = [pointer, pointer, number, number, pointer, pointer, pointer, number]
+        code.json_read.argtypes = [*[pointer] * 3, *[number] * 3, *[pointer] * 3, number]
         code.json_tell.argtypes = [pointer, pointer]
         code.json_free.argtypes = [pointer]
         code.json_tell.restype = code.json_free.restype = None
@@ -104,9 +104,12 @@ def _run(code: ctypes.CDLL, plan: Plan, values: pl.Series) -> _Told:
     given = values.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     valid, views, *heaps = given.buffers()
     numbers, places = array("q", plan.numbers), array("q", [heap.address for heap in heaps])
+    zone = array("q", chain.from_iterable(plan.zone))
     handle = code.json_read(
         numbers.buffer_info()[0],
         plan.names,
+        zone.buffer_info()[0],
+        len(plan.zone),
         len(given),
         given.offset,
         valid and valid.address,

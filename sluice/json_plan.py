@@ -16,11 +16,11 @@ import pyarrow as pa
 from sluice.columns import Column
 from sluice.contract import Json
 from sluice.errors import ColumnTypeError
-from sluice.json_times import PER_SECOND
+from sluice.json_times import PER_SECOND, offsets
 from sluice.json_values import FLOATS, INTEGERS
 
 DEEPEST = 64  # levels of a contract's types and paths; JSON may be deeper
-ZONED, NAIVE = 16, 32
+NAIVE = 16
 FLOAT_BITS: dict[type[pl.DataType], int] = {pl.Float16: 16, pl.Float32: 32, pl.Float64: 64}
 
 
@@ -58,11 +58,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Plan:
-    """A tree of nodes, and the same as numbers and bytes."""
+    """A tree of nodes, and the same as numbers and bytes; the zone of date-times without offset."""
 
     root: Node
     numbers: list[int]
     names: bytes
+    zone: tuple[tuple[int, int, int], ...]
 
 
 def plan(columns: Sequence[Column], options: Json) -> Plan | None:
@@ -84,7 +85,7 @@ def plan(columns: Sequence[Column], options: Json) -> Plan | None:
     numbers: list[int] = []
     names = bytearray()
     _write(root, numbers, names)
-    return Plan(root, numbers, bytes(names))
+    return Plan(root, numbers, bytes(names), offsets(options.timezone))
 
 
 def _path(node: Node, name: str) -> Node:
@@ -142,13 +143,10 @@ def _temporal(dtype: Any, options: Json) -> tuple[Kind, pa.DataType, tuple[int, 
             return Kind.CLOCK, pa.time64("ns"), (0, 0)
         case pl.Duration():
             return Kind.DURATION, pa.duration(dtype.time_unit), (_places(dtype.time_unit), 0)
+    arrow, places = pa.timestamp(dtype.time_unit, dtype.time_zone), _places(dtype.time_unit)
     if dtype.time_zone is None:
-        forms, given = NAIVE, -1
-    else:
-        forms = ZONED | (NAIVE if options.timezone == "UTC" else 0)
-        given = -1 if options.epoch is None else _places(options.epoch)
-    arrow = pa.timestamp(dtype.time_unit, dtype.time_zone)
-    return Kind.DATETIME, arrow, (_places(dtype.time_unit) | forms, given)
+        return Kind.DATETIME, arrow, (places | NAIVE, -1)
+    return Kind.DATETIME, arrow, (places, -1 if options.epoch is None else _places(options.epoch))
 
 
 def _places(unit: str) -> int:

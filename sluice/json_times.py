@@ -31,6 +31,8 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST = int((datetime.min.replace(tzinfo=UTC) - _EPOCH).total_seconds())
 _LAST = int((datetime.max.replace(tzinfo=UTC, microsecond=0) - _EPOCH).total_seconds())
 _zone = lru_cache(ZoneInfo)
+_PROBED = (315_532_800, 2_145_916_800)  # 1980 to 2038
+_STEP = 12 * 3600  # no zone changed its clock twice within a week since
 
 
 def day(text: str) -> int | None:
@@ -130,6 +132,27 @@ def _shift(seconds: int, zone: str) -> int | None:
     if first is None or first != second:
         return None
     return seconds - round(first.total_seconds())
+
+
+@lru_cache
+def offsets(zone: str) -> tuple[tuple[int, int, int], ...]:
+    """List the stretches of a zone's own clock in which its offset surely is one and the same.
+
+    Each has its first second, the one after its last (both on that clock, since 1970), and the offset in
+    seconds. What lies between, and what lies outside of `_PROBED`, must be asked for second by second.
+    """
+    if zone == "UTC":
+        return ((_FIRST, _LAST + 1, 0),)
+    found: list[tuple[int, int, int]] = []
+    before = None
+    for second in range(*_PROBED, _STEP):
+        utc = _shift(second, zone)
+        offset = None if utc is None else second - utc
+        if offset is not None and offset == before:
+            first = found.pop()[0] if found and found[-1][1:] == (second - _STEP, offset) else second - _STEP
+            found.append((first, second, offset))
+        before = offset
+    return tuple(found)
 
 
 def _scaled(seconds: int, fraction: str, unit: str) -> int | None:

@@ -100,13 +100,14 @@ void json_free(json *s)
 }
 
 /* Read values that stand as Arrow's binary views (`valid`: bits from `first` on, or NULL: all). NULL: no memory. */
-json *json_read(const int64_t *plan, const byte *names, int64_t rows, int64_t first, const byte *valid,
-                const byte *views, const byte *const *heaps, int64_t seed)
+json *json_read(const int64_t *plan, const byte *names, const stretch *stretches, int64_t stretches_size, int64_t rows,
+                int64_t first, const byte *valid, const byte *views, const byte *const *heaps, int64_t seed)
 {
     json *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
     s->unknown.seed = (uint32_t)seed;
+    s->zone = (zone){stretches, stretches_size};
     s->states = calloc((size_t)rows + 1, 1);
     s->plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     s->starved = !s->states || !s->plain || !planned(s, &s->root, plan, names, rows);

@@ -21,7 +21,7 @@ typedef struct node {
     int column;            /* whose value this is; -1: a part of one, or above them */
     int64_t a, b;          /* INTEGER: bits, signed; DECIMAL: precision, scale; FLOAT: bits; LIST: size or -1;
                               DATETIME, DURATION: places of the unit,
-                              | 16 zoned | 32 naive; places of epoch numbers or -1 */
+                              16 more: naive; places of epoch numbers or -1 */
     double limit;          /* FLOAT: what rounds to infinity */
     wide most;             /* DECIMAL: the greatest digits */
     const byte *name;

@@ -85,25 +85,50 @@ static inline int clock_of(const byte *p, const byte *end, int64_t *out)
     return after_clock(p, end, &m) == end && scaled(&m, 9, out);
 }
 
-/* A date-time in units of 10^-places since 1970. With an offset where `zoned`, or without one where `naive`. */
-static inline int datetime_of(const byte *p, const byte *end, int places, int zoned, int naive, int64_t *out)
+/* A stretch of a zone's clock, in seconds of that clock, and how far it is ahead of UTC there. */
+typedef struct {
+    int64_t first, end, offset;
+} stretch;
+
+typedef struct {
+    const stretch *stretches; /* in order; what lies between is for the strict decoder */
+    int64_t size;
+} zone;
+
+/* From a zone's clock to UTC. */
+static inline int to_utc(int64_t *seconds, zone z)
+{
+    int64_t low = 0, high = z.size;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (z.stretches[middle].end <= *seconds)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == z.size || z.stretches[low].first > *seconds)
+        return 0;
+    *seconds -= z.stretches[low].offset;
+    return 1;
+}
+
+/* A date-time in units of 10^-places since 1970: by its offset or in the zone, or, for the naive, as it stands. */
+static inline int datetime_of(const byte *p, const byte *end, int places, int naive, zone z, int64_t *out)
 {
     moment m;
-    int64_t days, shift = 0;
+    int64_t days;
     if (end - p < 16 || (p[10] != 'T' && p[10] != ' ') || !days_of(p, &days))
         return 0;
     p = after_clock(p + 11, end, &m);
     if (!p)
         return 0;
     m.seconds += days * 86400;
-    if (p == end)
-        return naive && scaled(&m, places, out);
-    if (!zoned)
-        return 0;
-    if (*p == 'Z') {
-        if (p + 1 != end)
+    if (naive)
+        return p == end && scaled(&m, places, out);
+    if (p == end) {
+        if (!to_utc(&m.seconds, z))
             return 0;
-    } else { /* +05, +0530, +05:30 */
+    } else if (*p != 'Z') { /* +05, +0530, +05:30 */
         int sign = *p == '+' ? 1 : *p == '-' ? -1 : 0;
         int64_t size = end - p;
         int minutes_at = size == 5 ? 3 : size == 6 && p[3] == ':' ? 4 : 0;
@@ -112,9 +137,10 @@ static inline int datetime_of(const byte *p, const byte *end, int places, int zo
         int hours = pair(p + 1, 23), minutes = minutes_at ? pair(p + minutes_at, 59) : 0;
         if (hours < 0 || minutes < 0)
             return 0;
-        shift = sign * (hours * 3600 + minutes * 60);
+        m.seconds -= sign * (hours * 3600 + minutes * 60);
+    } else if (p + 1 != end) {
+        return 0;
     }
-    m.seconds -= shift;
     return m.seconds >= FIRST_SECOND && m.seconds <= LAST_SECOND && scaled(&m, places, out);
 }
 

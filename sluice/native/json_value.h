@@ -25,6 +25,7 @@ typedef struct {
     int64_t row, nodes;
     const byte *start; /* of the value at hand */
     locale_t plain;
+    zone zone; /* of date-times without offset */
     int starved;
 } json;
 
@@ -199,7 +200,7 @@ static int number_fits(json *s, node *n, const byte *p, const byte *end)
     return 1;
 }
 
-static int time_fits(node *n, const byte *p, const byte *end, int quoted)
+static int time_fits(json *s, node *n, const byte *p, const byte *end, int quoted)
 {
     int64_t value;
     number epoch;
@@ -211,7 +212,7 @@ static int time_fits(node *n, const byte *p, const byte *end, int quoted)
     else if (n->kind == DURATION)
         fits = quoted && duration_of(p, end, (int)n->a, &value);
     else if (quoted)
-        fits = datetime_of(p, end, (int)n->a & 15, n->a & 16, n->a & 32, &value);
+        fits = datetime_of(p, end, (int)n->a & 15, n->a & 16, s->zone, &value);
     else if (n->b >= 0)
         fits = number_of(p, end, &epoch) && epoch_of(&epoch, (int)n->b, (int)n->a & 15, &value);
     if (fits)
@@ -246,7 +247,7 @@ static enum verdict read_scalar(json *s, node *n, const byte **at, const byte *e
         fits = number_fits(s, n, p, last);
         break;
     default:
-        fits = time_fits(n, p, last, quoted);
+        fits = time_fits(s, n, p, last, quoted);
     }
     if (fits)
         counted(n, 1);

@@ -1,6 +1,7 @@
 """What machine code leaves in doubt, how it names what nobody takes, and whose memory its columns are."""
 
 import gc
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from sluice.contract import Json
 from sluice.json_columns import read_columns
 from sluice.json_native import machine_code, read_native
 from sluice.json_plan import DEEPEST, plan
+from sluice.json_times import offsets
 
 needs_code = pytest.mark.skipif(machine_code() is None, reason="no machine code was built for JSON")
 ID = column(pl.Int64(), "id")
@@ -143,3 +145,36 @@ def test_no_rows_and_no_columns() -> None:
     read = read_native(code, planned, pl.Series([], dtype=pl.Binary), [ID], PLAIN)
     assert read.frame.schema == {"id": pl.Int64}
     assert read.frame.is_empty()
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Africa/Casablanca"]
+)
+def test_clocks_without_offset_around_their_changes(zone: str) -> None:
+    days = [
+        f"{year}-{month:02}-{day}"
+        for year in (1979, 1996, 2026, 2040)
+        for month in range(1, 13)
+        for day in (14, 28)
+    ]
+    changes = [
+        "2026-03-29",
+        "2026-10-25",
+        "2006-04-02",
+        "2006-10-29",
+        "2026-04-05",
+        "2026-10-04",
+        "2026-02-15",
+    ]
+    clocks = [f"{hour:02}:{minute}" for hour in range(4) for minute in ("00:00", "01:00", "30:00.5")]
+    texts = [f'{{"at":"{day}T{clock}"}}' for day in days + changes for clock in clocks]
+    same([text.encode() for text in texts], [column(pl.Datetime("us", "UTC"), "at")], Json(timezone=zone))
+
+
+def test_the_stretches_of_a_zone_leave_out_its_changes() -> None:
+    stretches = offsets("Europe/Berlin")
+    assert {offset for *_, offset in stretches} == {3600, 7200}
+    summer = datetime(2026, 3, 29, 2, 30, tzinfo=UTC).timestamp()  # skipped by that clock
+    winter = datetime(2026, 10, 25, 2, 30, tzinfo=UTC).timestamp()  # there twice
+    assert not any(first <= moment < end for first, end, _ in stretches for moment in (summer, winter))
+    assert sum(end - first for first, end, _ in stretches) > 57 * 365 * 86400
