@@ -20,6 +20,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from sluice.errors import KafkaReadError
 from sluice.tables import RECORD
 
 FIRST_MS = -62_135_596_800_000  # 0001-01-01
@@ -107,7 +108,7 @@ def records(topic: str, messages: Sequence[Message]) -> tuple[pl.DataFrame, int]
     keys = [message.key() for message in messages]
     values = [message.value() for message in messages]
     kinds = [message.timestamp()[0] for message in messages]  # keeping the pairs would wake the collector
-    headers, header_bytes = _headers([message.headers() for message in messages])
+    headers, header_bytes = _headers([_own(topic, message) for message in messages])
     milliseconds = pl.Series("timestamp_ms", [message.timestamp()[1] for message in messages], pl.Int64)
     known = (milliseconds != _NONE_MS) & (milliseconds >= FIRST_MS) & (milliseconds <= LAST_MS)
     key, value = (pa.array(column, pa.large_binary()) for column in (keys, values))
@@ -132,6 +133,18 @@ def _time(milliseconds: pl.Series, known: pl.Series) -> pl.Series:
     """Give stamps as times, null where they are not known."""
     told = milliseconds.to_frame().select(pl.when(known).then(pl.col("timestamp_ms"))).to_series()
     return told.cast(pl.Datetime("ms", "UTC")).cast(RECORD["timestamp"]).alias("timestamp")
+
+
+def _own(topic: str, message: Message) -> Any:
+    """Give a message's headers; the Python client cannot read them where a name is no UTF-8."""
+    try:
+        return message.headers()
+    except (SystemError, UnicodeDecodeError) as error:
+        place = f"partition {message.partition()}, offset {message.offset()}"
+        raise KafkaReadError(
+            topic,
+            f"{place}: a header's name is not UTF-8; build the machine code (`make setup`), which reads it",
+        ) from error
 
 
 def _headers(headers: Sequence[Any]) -> tuple[pa.Array, int]:

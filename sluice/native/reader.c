@@ -65,9 +65,10 @@ static const char *const KINDS[] = {"NotAvailable", "CreateTime", "LogAppendTime
 
 static int note(struct chunk *c, const struct kafka *k, const struct message *m) {
     if (c->events == c->event_room) {
-        int64_t room = c->event_room ? c->event_room * 2 : 16;
-        if (GROW(c->event, room)) return -1;
-        c->event_room = room;
+        int failed = 0;
+        GROW(c->event, c->events + 64, &failed);
+        if (failed) return -1;
+        c->event_room = c->events + 64;
     }
     const char *text = k->text(m);
     char *own = strdup(text ? text : "");
@@ -97,7 +98,9 @@ static int reach(struct chunk *c, int64_t partition, int64_t next) {
         for (at = 0; at < c->reaches && c->reach[at].partition != partition;) at++;
     if (at == c->reaches) {
         if (at == c->reach_room) {
-            if (GROW(c->reach, at + 64)) return -1;
+            int failed = 0;
+            GROW(c->reach, at + 64, &failed);
+            if (failed) return -1;
             c->reach_room = at + 64;
         }
         c->reaches++;
@@ -109,11 +112,15 @@ static int reach(struct chunk *c, int64_t partition, int64_t next) {
 
 static int grow(struct chunk *c) {
     int64_t room = c->room ? c->room * 2 : FIRST;
-    if (GROW(c->partition, room) || GROW(c->offset, room) || GROW(c->ms, room) || GROW(c->us, room) ||
-        GROW(c->known, room / 8) || GROW(c->header_ends, room + 1))
-        return -1;
-    c->room = room;
-    return 0;
+    int failed = 0;
+    GROW(c->partition, room, &failed);
+    GROW(c->offset, room, &failed);
+    GROW(c->ms, room, &failed);
+    GROW(c->us, room, &failed);
+    GROW(c->known, room / 8, &failed);
+    GROW(c->header_ends, room + 1, &failed);
+    if (!failed) c->room = room;
+    return failed;
 }
 
 /* Keep one message: as a row, or as an event. */

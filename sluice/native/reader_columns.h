@@ -39,14 +39,14 @@ struct views {
 
 enum { FIRST = 1024, SMALLEST_BLOCK = 1 << 16, GREATEST_BLOCK = 1 << 22 };
 
-/* Give more room; where there is none the old one is freed, too. */
-static void *grown(void *at, int64_t room, size_t width) {
+static void *grown(void *at, int64_t room, size_t width, int *failed) {
     void *more = realloc(at, (size_t)room * width);
-    if (!more) free(at);
-    return more;
+    if (!more) *failed = -1;
+    return more ? more : at;
 }
 
-#define GROW(at, room) ((at) = grown((at), (room), sizeof *(at)), (at) ? 0 : -1)
+/* Give an array of ours more room. */
+#define GROW(at, room, failed) ((at) = grown((at), (room), sizeof *(at), (failed)))
 
 static void mark(uint8_t *bits, int64_t row, int set) {
     if (!(row & 7)) bits[row >> 3] = 0;
@@ -60,8 +60,10 @@ static uint8_t *room_for(struct views *v, int64_t size) {
         if (fresh > GREATEST_BLOCK) fresh = GREATEST_BLOCK;
         v->last = fresh;
         if (fresh < size) fresh = size;
-        if (GROW(v->block, v->blocks + 1) || GROW(v->used, v->blocks + 1)) return NULL;
-        if (!(v->block[v->blocks] = malloc((size_t)fresh))) return NULL;
+        int failed = 0;
+        GROW(v->block, v->blocks + 1, &failed);
+        GROW(v->used, v->blocks + 1, &failed);
+        if (failed || !(v->block[v->blocks] = malloc((size_t)fresh))) return NULL;
         v->used[v->blocks++] = 0;
         v->left = fresh;
     }
@@ -71,7 +73,10 @@ static uint8_t *room_for(struct views *v, int64_t size) {
 static int add(struct views *v, struct view one, int valid) {
     if (v->rows == v->room) {
         int64_t room = v->room ? v->room * 2 : FIRST;
-        if (GROW(v->at, room) || GROW(v->valid, room / 8)) return -1;
+        int failed = 0;
+        GROW(v->at, room, &failed);
+        GROW(v->valid, room / 8, &failed);
+        if (failed) return -1;
         v->room = room;
     }
     v->nulls += !valid;
@@ -105,7 +110,7 @@ static int push(struct views *v, const void *from, size_t size) {
 static int again(struct views *v) { return add(v, v->at[v->rows - 1], 1); }
 
 static void drop(struct views *v) {
-    for (int64_t i = 0; v->block && i < v->blocks; i++) free(v->block[i]);
+    for (int64_t i = 0; i < v->blocks; i++) free(v->block[i]);
     free(v->block), free(v->used), free(v->at), free(v->valid);
     memset(v, 0, sizeof *v);
 }

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from conftest import MadeTopic
 
 from resources.kafka import Batch, KafkaResource
+from resources.kafka_code import code
 from resources.kafka_read import Reader
 from sluice.errors import KafkaReadError, KafkaUnreachableError, TopicMissingError
 from sluice.tables import RECORD
@@ -22,8 +23,13 @@ Make = Callable[..., MadeTopic]
 START = 1_700_000_000_000
 
 
-@pytest.fixture
-def resource(kafka: str) -> KafkaResource:
+@pytest.fixture(params=["machine code", "Python"])
+def resource(kafka: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KafkaResource:
+    """Give the resource with each source of records."""
+    if request.param == "Python":
+        monkeypatch.setattr("resources.kafka_read.native", lambda *_: None)
+    elif code() is None:
+        pytest.skip("the machine code was not built")
     return KafkaResource(bootstrap_servers=kafka, stall_seconds=5)
 
 
