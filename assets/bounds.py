@@ -2,17 +2,18 @@
 
 A tile's range begins where the tile before it ends, as written, so the tiles of a Kafka partition tile its
 log. A bound is planned only when its time has passed; it is never computed again, and of two runs that
-plan one, the first writer wins. Where a bound lies is decided in `sluice.tiles`; here it is kept.
+plan one, the first writer wins. Where a bound lies is decided in `sluice.tiles`, except that what an open
+tile has taken stays its own; here it is kept.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 
 import polars as pl
 
+from assets.progress import Bounds, seal
 from resources.kafka import KafkaResource, Topic
 from resources.lake import Lake
 from sluice.contract import Stream
@@ -21,20 +22,10 @@ from sluice.partitions import Window
 from sluice.tables import TILES, TILES_TABLE
 from sluice.tiles import bounds, first_offset
 
+__all__ = ["Bounds", "close", "ensure", "known", "stored"]
+
 _KEY = ("epoch", "tile", "partition")
 _AT_ONCE = 8  # partitions planned side by side
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What one tile owns of one Kafka partition; `next_offset` is None while the tile is open."""
-
-    tile: str
-    partition: int
-    topic_id: str
-    epoch: int
-    first_offset: int
-    next_offset: int | None
 
 
 def stored(lake: Lake, stream: Stream) -> pl.DataFrame:
@@ -46,8 +37,18 @@ def stored(lake: Lake, stream: Stream) -> pl.DataFrame:
 def known(lake: Lake, stream: Stream, wanted: Iterable[str]) -> list[Bounds]:
     """Give the bounds of tiles as far as they are written, in order."""
     rows = stored(lake, stream).filter(pl.col("tile").is_in(list(wanted)))
+    return _bounds(rows)
+
+
+def _bounds(rows: pl.DataFrame) -> list[Bounds]:
     names = ("tile", "partition", "topic_id", "epoch", "first_offset", "next_offset")
-    return [Bounds(**row) for row in rows.select(names).iter_rows(named=True)]
+    return [Bounds(*row) for row in rows.select(names).iter_rows()]
+
+
+def _closing(mine: pl.DataFrame, windows: Sequence[Window], now: datetime) -> list[Bounds]:
+    """Give the bounds that are open and whose tile's time has passed."""
+    passed = [window.tile for window in windows if window.end <= now]
+    return _bounds(mine.filter(pl.col("next_offset").is_null() & pl.col("tile").is_in(passed)))
 
 
 def ensure(
@@ -68,7 +69,8 @@ def ensure(
         every = lake.scan(handle).filter(pl.col("stream") == stream.name).collect()
         mine = every.filter(pl.col("epoch") == stream.epoch)
         _refuse_another(stream, topic, mine)
-        planned = _plan(kafka, stream, topic, mine, windows, now)
+        reached = seal(lake, stream, _closing(mine, windows, now))
+        planned = _plan(kafka, stream, topic, mine, windows, now, reached)
         if planned.height:
             rows = pl.concat([planned, every]).unique(["epoch", "tile", "partition"], keep="first")
             lake.commit(
@@ -99,8 +101,12 @@ def _plan(
     mine: pl.DataFrame,
     windows: Sequence[Window],
     now: datetime,
+    reached: Mapping[int, int],
 ) -> pl.DataFrame:
-    """Give the rows of `system/tiles` that are missing, or open and can be closed now."""
+    """Give the rows of `system/tiles` that are missing, or open and can be closed now.
+
+    `reached` has by partition what bronze took of its open tile already: the tile's end lies there or after.
+    """
     frontier = _first_open(mine, windows)
     rows: list[dict[str, object]] = []
 
@@ -124,7 +130,8 @@ def _plan(
             first = log.low
         else:
             first = first_offset(log, _milliseconds(stream.partitions.first))
-        ends = bounds(log, first, [_milliseconds(w.end) for w in passed], _milliseconds(now))
+        begin = max(first, reached.get(partition, first))
+        ends = bounds(log, begin, [_milliseconds(w.end) for w in passed], _milliseconds(now))
         return [
             {"tile": window.tile, "partition": partition, "first_offset": begin, "next_offset": end}
             for window, begin, end in zip(

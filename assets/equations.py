@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from assets import aftermath, bounds
-from assets.ingest import position
+from assets.progress import position, reached
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Layer
@@ -54,7 +54,7 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     handle = lake.open(tables.bronze(stream).name)
     known = bounds.known(lake, stream, owned["tile"].unique())
     stops = pl.DataFrame(
-        [(b.tile, b.epoch, b.partition, b.first_offset, position(handle, stream, b)) for b in known],
+        [(b.tile, b.epoch, b.partition, b.first_offset, reached(handle, stream, b)) for b in known],
         schema={**{c: tables.TILES[c] for c in _TILE}, "first": pl.Int64, "stop": pl.Int64},
         orient="row",
     )

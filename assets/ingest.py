@@ -15,13 +15,15 @@ from deltalake import DeltaTable
 
 from assets import aftermath, bounds
 from assets.bounds import Bounds
-from resources.kafka import Batch, KafkaResource
+from assets.progress import is_sealed, open_fence, position, progress_id
+from resources.kafka import Batch, KafkaResource, Watermarks
 from resources.lake import ATTEMPTS, Lake
-from resources.transactions import transactions
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
 from sluice.errors import OpenTransactionError, StaleWriterError
+
+__all__ = ["Ingested", "Limits", "append", "ingest", "position", "progress_id"]
 
 Log = Callable[[str], None]
 TILES_AT_ONCE = 250  # in one commit; the writer holds about 0.4 MB for each
@@ -48,18 +50,6 @@ class Ingested:
     notes: list[str] = field(default_factory=list)
 
 
-def progress_id(stream: Stream, bound: Bounds) -> str:
-    """Name the application transaction whose version is the next offset of a tile's partition."""
-    return f"{stream.name}/{bound.topic_id}/{bound.epoch}/{bound.tile}/{bound.partition}"
-
-
-def position(handle: DeltaTable | None, stream: Stream, bound: Bounds) -> int:
-    """Give the next offset that a table has not committed of a tile's partition."""
-    if handle is None:
-        return bound.first_offset
-    return transactions(handle).get(progress_id(stream, bound), bound.first_offset)
-
-
 def ingest(  # the rest is told in the text
     lake: Lake,
     kafka: KafkaResource,
@@ -81,11 +71,15 @@ def ingest(  # the rest is told in the text
         OpenTransactionError: a tile's end is behind an open transaction; what could be read is committed.
         LakeError, RaceLostError: the lake failed; all commits so far stand.
     """
-    owned = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
+
+    def look() -> tuple[list[Bounds], dict[int, Watermarks]]:
+        found = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
+        return found, kafka.watermarks(stream.topic, sorted({b.partition for b in found}))
+
+    owned, marks = look()
     done = Ingested(sorted({b.tile for b in owned}))
-    marks = kafka.watermarks(stream.topic, sorted({b.partition for b in owned}))
-    stable = {partition: mark.stable for partition, mark in marks.items()}
     for _ in range(ATTEMPTS):
+        stable = {partition: mark.stable for partition, mark in marks.items()}
         handle = lake.ensure(tables.bronze(stream))
         runs = _runs(stream, handle, owned, stable, limits.rows)
         if not runs:
@@ -96,8 +90,9 @@ def ingest(  # the rest is told in the text
                 for batch in kafka.read(stream.topic, begins, max_rows=limits.rows, max_bytes=limits.bytes):
                     append(lake, stream, batch, ranges, run_id, done)
                     say(f"bronze/{stream.name}: {done.rows} records so far, in {ranges[-1][0].tile}")
-        except StaleWriterError:  # another run commits the same tiles: go on from where it is
+        except StaleWriterError:  # another run commits the same tiles, or closed one: go on from where it is
             say(f"bronze/{stream.name}: another run was faster; reading its progress")
+            owned, marks = look()
     lows = {partition: mark.low for partition, mark in marks.items()}
     if before := _left_out(lake, stream, owned, lows):
         done.notes.append(f"{before} offsets before {stream.partitions.start} left out")
@@ -183,7 +178,8 @@ def append(
         the rows that were committed (columns: BRONZE), in the order of the batch.
 
     Raises:
-        StaleWriterError: another run has committed these records, or the table was put back.
+        StaleWriterError: another run has committed these records, a tile that was open takes no more, or the
+            table was put back: look at the bounds and the progress again.
         LakeError, RaceLostError: the lake failed.
     """
     table = tables.bronze(stream)
@@ -196,7 +192,8 @@ def append(
             stop = min(planned.next_offset, batch.next_offsets.get(bound.partition, 0))
             if start >= stop:
                 continue
-            if start < min(batch.first_offsets[bound.partition], stop):  # the table was put back meanwhile
+            back = start < min(batch.first_offsets[bound.partition], stop)  # the table was put back meanwhile
+            if back or (bound.next_offset is None and is_sealed(handle, stream, bound)):
                 raise StaleWriterError(table.name, progress_id(stream, bound), start, stop)
             owned.append((bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop)))
         if not owned:
@@ -215,6 +212,7 @@ def append(
             handle,
             rows,
             progress={progress_id(stream, bound): piece.next_offset for bound, piece in owned},
+            fences=[open_fence(stream, bound) for bound, _ in owned if bound.next_offset is None],
             metadata={ACCOUNTS: accounts.dumps(told)},
         )
         return rows, told, version

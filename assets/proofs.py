@@ -16,7 +16,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from assets import aftermath, bounds, equations
-from assets.ingest import position
+from assets.progress import position
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Layer

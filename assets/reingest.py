@@ -12,7 +12,7 @@ import polars as pl
 
 from assets import aftermath, bounds, equations, proofs
 from assets.bounds import Bounds
-from assets.ingest import position
+from assets.progress import reached
 from assets.side_tables import tile_predicate
 from resources.kafka import KafkaResource
 from resources.lake import Lake
@@ -53,7 +53,7 @@ def _replace(
             lake.scan(handle).filter((pl.col("tile") == tile) & (pl.col("epoch") == stream.epoch)).collect()
         )
         pieces = [
-            Slice(tile, b.epoch, b.partition, b.first_offset, position(handle, stream, b)) for b in owned
+            Slice(tile, b.epoch, b.partition, b.first_offset, reached(handle, stream, b)) for b in owned
         ]
         inside = pl.any_horizontal(
             (pl.col("partition") == p.partition)

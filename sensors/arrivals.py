@@ -12,7 +12,7 @@ import dagster as dg
 
 from assets import bounds
 from assets.bounds import Bounds
-from assets.ingest import position
+from assets.progress import position
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from resources.settings import settings
@@ -21,7 +21,7 @@ from sluice import tables
 from sluice.contract import Stream
 from sluice.errors import KafkaUnreachableError, SettingsError, SluiceError
 
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -124,5 +124,5 @@ def _request(stream: Stream, first: str, last: str) -> dg.RunRequest:
 
 def _busy(instance: dg.DagsterInstance) -> set[str]:
     """Name the streams that a run by this sensor is at work on."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return {run.tags[STREAM] for run in runs if STREAM in run.tags}

@@ -11,7 +11,21 @@ from resources.lake import Lake
 from sluice import Daily, Hourly, tables
 from sluice.errors import OpenTransactionError, PartitionsChangedError, TopicMissingError, TopicRecreatedError
 from sluice.tables import TILES_TABLE
-from tests.engine import HOURS, NOW, START, both, busy_log, load, orders, prove, send, state, told, value
+from tests.engine import (
+    HOURS,
+    NOW,
+    START,
+    both,
+    busy_log,
+    load,
+    meeting_everywhere,
+    orders,
+    prove,
+    send,
+    state,
+    told,
+    value,
+)
 from tests.fake_kafka import FakeKafka
 
 STREAM = orders()
@@ -155,3 +169,45 @@ def test_an_open_transaction_keeps_a_tile_open_until_it_ends(lake):
     both(lake, kafka, STREAM, HOURS[:1])
     assert lake.read(TILES_TABLE).collect()["closed_at"].null_count() == 0
     prove(lake, STREAM)
+
+
+def early_records() -> FakeKafka:
+    """Make a log whose second and third record are stamped a little after the hour in which they came."""
+    kafka = FakeKafka()
+    kafka.create("t")
+    for minutes in (10, 61, 62):
+        send(kafka, value(f"o{minutes}", "1", minutes), minutes)
+    return kafka
+
+
+def once_each(lake: Lake, kafka: FakeKafka) -> None:
+    rows = lake.read(tables.bronze(STREAM)).collect()
+    assert sorted(rows["offset"]) == sorted(kafka.topics["t"][0].records)
+    prove(lake, STREAM)
+
+
+def test_what_an_open_tile_has_taken_stays_its_own(lake):
+    """A producer's clock is a minute ahead: its record is read before the hour ends (kinesis 15)."""
+    kafka = early_records()
+    load(lake, kafka, STREAM, HOURS[:1], now=START + timedelta(minutes=59))
+    send(kafka, value("next", "1", 63), 63)
+    load(lake, kafka, STREAM, HOURS[:2])
+    assert [b.next_offset for b in bounds.known(lake, STREAM, HOURS[:2])] == [3, 4]
+    once_each(lake, kafka)
+
+
+def test_a_writer_that_slept_over_the_end_of_its_tile_takes_nothing_from_the_next(tmp_path):
+    """Stopped before any of its commits while another closes the tile and reads on (kafka-medallion 41)."""
+    start, kafka = tmp_path / "start", early_records()
+    start.mkdir()
+
+    def sleeper(lake: Lake) -> None:
+        load(lake, kafka, STREAM, HOURS[:1], now=START + timedelta(minutes=59))
+
+    def other(lake: Lake) -> None:
+        load(lake, kafka, STREAM, HOURS[:3])
+
+    def check(lake: Lake) -> None:
+        once_each(lake, kafka)
+
+    assert meeting_everywhere(start, tmp_path, sleeper, other, check) >= 2

@@ -266,4 +266,4 @@ def test_a_death_while_bronze_is_mended_is_finished_by_the_next_run(lake, tmp_pa
         sent = sum(len(log.records) for log in busy_log().topics["t"])
         assert here.read(BRONZE).collect().height == sent
 
-    assert dying_everywhere(Path(lake.uri), tmp_path, work, check, after=after) == 2
+    assert dying_everywhere(Path(lake.uri), tmp_path, work, check, after=after) == 3  # proof, tile, ledger
