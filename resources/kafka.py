@@ -5,7 +5,7 @@ committed only, except where bounds are looked up. It refuses to wait without en
 lives, it waits for leaders that move.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,16 +78,12 @@ class KafkaResource(dg.ConfigurableResource[None]):
         def question(admin: Any, names: Sequence[str], seconds: float) -> Any:
             return admin.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
 
-        try:
-            found = self._ask(name, question, [name])[name]
-        except KafkaUnreachableError:
-            if not self._client.in_memory():
-                raise
+        found = self._described(name, question, name)
+        if found is None:  # it knows no ids, and forgets all when it ends
             metadata = self._client.metadata()
             if name not in metadata.topics:
-                raise TopicMissingError(name, self._servers) from None
-            partitions = metadata.topics[name].partitions  # it knows no ids, and forgets all when it ends
-            return Topic(name, metadata.cluster_id, tuple(sorted(partitions)))
+                raise TopicMissingError(name, self._servers)
+            return Topic(name, metadata.cluster_id, tuple(sorted(metadata.topics[name].partitions)))
         return Topic(name, str(found.topic_id), tuple(sorted(p.id for p in found.partitions)))
 
     def watermarks(self, name: str, partitions: Sequence[int]) -> dict[int, Watermarks]:
@@ -114,7 +110,7 @@ class KafkaResource(dg.ConfigurableResource[None]):
             self._config,
             (name, partition),
             (marks.low, marks.high),
-            partial(self._ask, name),
+            partial(self._ask, name, doubt=partial(self.topic, name)),
             broker_stamps=self._broker_stamps(name),
             timeout=self.stall_seconds,
         )
@@ -203,14 +199,24 @@ class KafkaResource(dg.ConfigurableResource[None]):
             return admin.describe_configs(list(wanted), request_timeout=seconds)
 
         try:
-            found = self._ask(name, question, [resource])[resource]
+            found = self._described(name, question, resource)
         except KafkaAccessError:  # reading a topic does not include its configuration
             return False
+        return found is not None and bool(found["message.timestamp.type"].value == "LogAppendTime")
+
+    def _described(self, name: str, question: Any, thing: Any) -> Any:
+        """Ask for a description of one thing; None from a broker in memory, which has none to give."""
+        client = self._client
+        try:
+            return (
+                None
+                if client.in_memory
+                else self._ask(name, question, [thing], client.refuse_in_memory)[thing]
+            )
         except KafkaUnreachableError:
-            if not self._client.in_memory():
-                raise
-            return False
-        return bool(found["message.timestamp.type"].value == "LogAppendTime")
+            if client.in_memory:
+                return None
+            raise
 
     def _offsets(
         self,
@@ -224,14 +230,17 @@ class KafkaResource(dg.ConfigurableResource[None]):
             futures = admin.list_offsets(places, isolation_level=isolation, request_timeout=seconds)
             return {place.partition: future for place, future in futures.items()}
 
-        found = self._ask(name, question, list(partitions))
+        found = self._ask(name, question, list(partitions), doubt=partial(self.topic, name))
         return {partition: answer.offset for partition, answer in found.items()}
 
-    def _ask(self, name: str, question: Any, things: Sequence[Any]) -> dict[Any, Any]:
+    def _ask(
+        self, name: str, question: Any, things: Sequence[Any], doubt: Callable[[], object] | None = None
+    ) -> dict[Any, Any]:
         """Ask about a topic, and turn the client's failures into ours."""
         try:
-            patience = {"patience": self.timeout_seconds, "moving": self.stall_seconds}
-            return self._client.ask(question, things, **patience)
+            return self._client.ask(
+                question, things, patience=self.timeout_seconds, moving=self.stall_seconds, doubt=doubt
+            )
         except KafkaException as error:
             raise refusal(error.args[0], name, self._servers) from error
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import lru_cache
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -32,7 +32,7 @@ from sluice.errors import (
     TopicMissingError,
 )
 
-IN_MEMORY = "mockCluster"  # how librdkafka's broker in memory names its cluster
+_IN_MEMORY = "mockCluster"  # how librdkafka's broker in memory names its cluster
 QUIET: Mapping[str, Any] = {"log_level": 0, "reconnect.backoff.max.ms": 1_000}
 _HELD = 4  # connections; a process has one, tests have more
 _TRY = 2.0  # seconds after which a question is asked again, perhaps of another broker
@@ -57,6 +57,10 @@ _RETRIED = {
     KafkaError.KAFKA_STORAGE_ERROR,
     KafkaError.NETWORK_EXCEPTION,
 }
+_DOUBTFUL = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+}  # or not yet known to a new leader
 _DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -83,7 +87,7 @@ class KafkaClient:
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options, self._servers = options, options["bootstrap.servers"]
         self._said: deque[_Said] = deque(maxlen=200)
-        self._in_memory: bool | None = None  # not known yet
+        self.in_memory = False  # as far as is known
         log = logging.Logger("sluice.kafka")  # noqa: LOG001  # of this client alone, and known to nobody
         log.addHandler(_Listener(self._said))
         quiet = {**QUIET, "log_level": 6, "logger": log, "error_cb": self._note}
@@ -99,22 +103,23 @@ class KafkaClient:
         *,
         patience: float,
         moving: float = 0,
+        doubt: Callable[[], object] | None = None,
     ) -> dict[Thing, Any]:
         """Ask about some things, again until each has its answer.
 
         `question` gets the client, the things that have none yet, and the seconds that it may take. No
         broker's answer is waited for longer than `patience` seconds; where brokers live, and only a
-        partition's leader is missing, `moving` seconds.
+        partition's leader is missing, `moving` seconds. `doubt` is called before things are asked about
+        again, and raises if there is no use in that.
 
         Raises:
             KafkaUnreachableError, KafkaAuthenticationError, KafkaTlsError: as they say.
-            KafkaException: the broker answered with an error that asking again does not mend.
+            KafkaException: the broker answered with an error that asking again does not mend, or has not.
         """
         began = monotonic()
         answers: dict[Thing, Any] = {}
+        retried = _RETRIED | _DOUBTFUL if doubt else _RETRIED
         while left := [thing for thing in things if thing not in answers]:
-            if self._in_memory:  # it would never answer
-                raise KafkaUnreachableError(self._servers, "a broker in memory knows no such question")
             futures = question(self._admin, left, min(_TRY, patience))
             self._wait(list(futures.values()), began)
             trouble = None
@@ -122,16 +127,20 @@ class KafkaClient:
                 error = future.exception()
                 if error is None:
                     answers[thing] = future.result()
-                elif isinstance(error, KafkaException) and error.args[0].code() in _RETRIED:
+                elif isinstance(error, KafkaException) and error.args[0].code() in retried:
                     trouble = error
                 else:
                     raise error
-            if trouble and monotonic() - began >= patience:
-                limit = max(patience, moving)
-                if monotonic() - began >= limit or not self.alive():
-                    raise KafkaUnreachableError(self._servers, self._last(began, trouble)) from trouble
-            elif trouble:
-                self.in_memory()
+            if trouble is None:
+                continue
+            spent = monotonic() - began
+            if spent >= patience and not self.alive():
+                raise KafkaUnreachableError(self._servers, self._last(began, trouble)) from trouble
+            if spent >= max(patience, moving):
+                raise trouble
+            if doubt:
+                doubt()
+            sleep(_LOOK)
         return answers
 
     def metadata(self) -> Any:
@@ -145,11 +154,16 @@ class KafkaClient:
         """Tell whether any broker answers."""
         return self.metadata() is not None
 
-    def in_memory(self) -> bool:
-        """Tell whether it is librdkafka's broker in memory, which answers few questions."""
-        if self._in_memory is None and (metadata := self.metadata()):
-            self._in_memory = (metadata.cluster_id or "").startswith(IN_MEMORY)
-        return bool(self._in_memory)
+    def refuse_in_memory(self) -> None:
+        """Find out whether it is librdkafka's broker in memory, which never answers some questions.
+
+        Raises:
+            KafkaUnreachableError: it is, and `in_memory` says so from now on.
+        """
+        metadata = self.metadata()
+        if metadata and (metadata.cluster_id or "").startswith(_IN_MEMORY):
+            self.in_memory = True
+            raise KafkaUnreachableError(self._servers, "a broker in memory knows no such question")
 
     def _wait(self, futures: Sequence["Future[Any]"], began: float) -> None:
         """Wait for answers, and listen meanwhile to what brokers say while they refuse us."""
