@@ -14,8 +14,9 @@ from deltalake import DeltaTable
 
 from assets import side_tables
 from resources.lake import Lake
+from resources.transactions import told_by
 from sluice import accounts, tables
-from sluice.accounts import Layer
+from sluice.accounts import ACCOUNTS, Layer
 from sluice.contract import Stream
 from sluice.errors import StaleWriterError
 from sluice.tables import LEDGER, LEDGER_TABLE
@@ -75,17 +76,7 @@ def unfolded(lake: Lake, stream: Stream, layer: Layer, handle: DeltaTable) -> li
 
 def history(handle: DeltaTable, after: int = -1) -> list[dict[str, Any]]:
     """Give the commits of a table after a version, up to the handle's own, oldest first."""
-    upto = int(handle.version())
-    size = upto - after
-    if size <= 0:
-        return []
-    found = handle.history(size)
-    newer = max(
-        0, len(found) - size
-    )  # delta-rs begins at the log's newest commit, but counts from the handle's
-    numbered = (commit | {"version": commit["version"] + newer} for commit in found)
-    commits = [c for c in numbered if after < c["version"] <= upto]
-    return sorted(commits, key=lambda commit: int(commit["version"]))
+    return told_by(handle, after, [ACCOUNTS, PROMOTED, RESOLVED])
 
 
 def _last(ledger: DeltaTable, stream: Stream, layer: Layer) -> int:

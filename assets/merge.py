@@ -13,6 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from resources.lake import Lake
+from resources.transactions import told_by
 from sluice import tables
 from sluice.contract import Changes
 from sluice.dedupe import placed
@@ -67,7 +68,8 @@ def merge(lake: Lake, stream: Changes, *, say: Callable[[str], None] = print) ->
 
 def _seen(handle: DeltaTable, stream: Changes) -> int | None:
     """Give the version of silver that was folded last; None where other rules folded it, or nobody did."""
-    last: dict[str, Any] = next((c for c in handle.history(_RECENT) if _RULES in c), {})
+    recent = told_by(handle, int(handle.version()) - _RECENT, [_SILVER, _RULES])
+    last: dict[str, Any] = next((c for c in reversed(recent) if _RULES in c), {})
     return int(last[_SILVER]) if last.get(_RULES) == stream.code_version else None
 
 

@@ -10,11 +10,12 @@ takes a lower version from a fresh handle, hence the test before each commit.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
+from uuid import uuid4
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake import WriterProperties as DeltaWriterProperties
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from tenacity import (
     RetryError,
     Retrying,
@@ -24,9 +25,10 @@ from tenacity import (
 )
 
 from resources.handles import Handles
+from resources.outages import PATIENCE, LostRace, patiently, reading, told
 from resources.schema_changes import adopt_columns
 from resources.settings import settings
-from resources.transactions import committed, transactions
+from resources.transactions import committed, told_by, transactions
 from sluice.errors import LakeError, RaceLostError, StaleWriterError
 from sluice.tables import Table
 
@@ -36,11 +38,8 @@ Mode = Literal["append", "overwrite"]
 ATTEMPTS = 12  # of one read-modify-write, before a lost race is an error
 _CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}  # commits carry the accounts: only we clean up
 _AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_COMMIT = "sluice.commit"  # names a commit in its own metadata
 _WRITER = DeltaWriterProperties(compression="ZSTD", compression_level=1)
-
-
-class LostRace(Exception):  # noqa: N818  # a signal between commit and retry, never shown
-    """Another commit came between reading and writing: read again."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Lake:
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds secrets
+    patience_seconds: float = PATIENCE
     handles: Handles | None = field(default=None, repr=False, compare=False)
 
     def holding(self) -> "Lake":
@@ -63,7 +63,7 @@ class Lake:
         """Open a table at its newest or a given version; None where there is none.
 
         Raises:
-            LakeError: the store cannot be read, or the version is gone.
+            LakeError: the store cannot be read, or the version is gone; and what `patiently` raises.
         """
 
         def opened() -> DeltaTable | None:
@@ -72,53 +72,48 @@ class Lake:
             except TableNotFoundError:
                 return None
 
+        def newest() -> DeltaTable | None:
+            return self.handles.newest(name, opened) if self.handles and version is None else opened()
+
         try:
-            if version is None and self.handles is not None:
-                return self.handles.newest(name, opened)
-            return opened()
-        except (DeltaError, OSError) as error:
+            return self.patiently(name, newest)
+        except LostRace as error:
             raise LakeError(name, self.path(name), str(error)) from error
 
     def ensure(self, table: Table) -> DeltaTable:
         """Open a table, made where it does not exist, with the columns that its contract has today.
 
         Raises:
-            LakeError: the store cannot be written.
             TableSchemaError: a column is stored in a type that cannot become the contract's.
-            RaceLostError: others change the table's columns all the time.
+            RaceLostError: others change the table's columns all the time; and what `patiently` raises.
         """
 
         def step() -> DeltaTable:
-            handle = self._made(table)
-            with self._errors(table.name):
-                adopt_columns(self, handle, table)
+            handle = self.open(table.name) or self._made(table)
+            adopt_columns(self, handle, table)
             return handle
 
         return self.retrying(table.name, step)
 
     def _made(self, table: Table) -> DeltaTable:
+        DeltaTable.create(
+            self.path(table.name),
+            pl.DataFrame(schema=table.columns).to_arrow().schema,
+            mode="ignore",
+            partition_by=list(table.partition_by),
+            name=table.name,
+            description=table.description,
+            configuration=_CONFIGURATION,
+            storage_options=dict(self.storage_options),
+        )
         handle = self.open(table.name)
-        if handle is None:
-            schema = pl.DataFrame(schema=table.columns).to_arrow().schema
-            with self._errors(table.name):
-                DeltaTable.create(
-                    self.path(table.name),
-                    schema,
-                    mode="ignore",
-                    partition_by=list(table.partition_by),
-                    name=table.name,
-                    description=table.description,
-                    configuration=_CONFIGURATION,
-                    storage_options=dict(self.storage_options),
-                )
-            handle = self.open(table.name)
         if handle is None:
             raise LostRace(f"{table.name} was deleted as it was made")
         return handle
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:
-        """Read the version that a handle holds, lazily."""
-        return pl.scan_delta(handle, storage_options=dict(self.storage_options) or None)
+        """Read the version that a handle holds, lazily; a store that is away is waited for."""
+        return pl.scan_delta(handle, storage_options=reading(self.storage_options, self.patience_seconds))
 
     def read(self, table: Table, version: int | None = None) -> pl.LazyFrame:
         """Read a table lazily; without rows where it does not exist yet."""
@@ -147,7 +142,8 @@ class Lake:
         Raises:
             LostRace: another commit stands in the way; read again and repeat.
             StaleWriterError: an id in `progress` stands at this version or above already.
-            LakeError: the store failed; nothing was committed, or it shows when read again.
+            LakeError, LakeUnreachableError, LakeRefusedError, LakeFullError: nothing was committed, or it
+                shows when read again.
         """
         name = handle.metadata().name or handle.table_uri
         known, before = transactions(handle), int(handle.version())
@@ -155,27 +151,42 @@ class Lake:
             if version <= known.get(app_id, version - 1):
                 raise StaleWriterError(name, app_id, known[app_id], version)
         ids = dict(progress or {}) | {fence: known.get(fence, 0) + 1 for fence in sorted(set(fences))}
-        with self._errors(name):
+        own = uuid4().hex
+        try:
             write_deltalake(
                 handle,
                 rows.to_arrow(),
                 mode=mode,  # type: ignore[arg-type]  # its overloads know one mode each
                 predicate=predicate,
                 commit_properties=CommitProperties(
-                    custom_metadata=dict(metadata or {}),
+                    custom_metadata={**(metadata or {}), _COMMIT: own},
                     app_transactions=[Transaction(app_id, version) for app_id, version in ids.items()],
                 ),
                 post_commithook_properties=_AFTER_COMMIT,
                 writer_properties=_WRITER,
             )
+        except (DeltaError, OSError) as error:
+            if not self._landed(name, before, own):
+                raise told(name, self.path(name), error) from error
+            self.patiently(name, handle.update_incremental)
         committed(handle, before, ids)
         return int(handle.version())
+
+    def _landed(self, name: str, before: int, own: str) -> bool:
+        """Tell whether a commit whose answer was lost, or that met itself as a rival, stands in the log."""
+
+        def look() -> bool:
+            newest = DeltaTable(self.path(name), storage_options=dict(self.storage_options))
+            return any(commit.get(_COMMIT) == own for commit in told_by(newest, before, [_COMMIT]))
+
+        return self.patiently(name, look)
 
     def retrying(self, name: str, step: Callable[[], T]) -> T:
         """Do one read-modify-write until no race is lost; the step reads anew each time.
 
         Raises:
-            RaceLostError: after a bounded number of attempts, with growing random pauses.
+            RaceLostError: after a bounded number of attempts, with growing random pauses; and what
+                `patiently` raises.
         """
         try:
             for attempt in Retrying(
@@ -184,33 +195,19 @@ class Lake:
                 wait=wait_random_exponential(multiplier=0.05, max=3),
             ):
                 with attempt:
-                    return step()
+                    return self.patiently(name, step)
         except RetryError as error:
             raise RaceLostError(name, ATTEMPTS, str(error.last_attempt.exception())) from error
         raise AssertionError("unreachable: Retrying returns or raises")
 
-    def _errors(self, name: str) -> "_Errors":
-        return _Errors(name, self.path(name))
+    def patiently(self, name: str, action: Callable[[], T]) -> T:
+        """Do something that reads anew each time, until the store answers, for `patience_seconds` at most.
 
-
-@dataclass(frozen=True)
-class _Errors:
-    """Tells a lost race from a failure of the store."""
-
-    name: str
-    uri: str
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Turn what delta-rs raised into what our callers tell apart."""
-        if isinstance(error, CommitFailedError) or (
-            isinstance(error, DeltaError) and "Invalid table version" in str(error)  # lost to a clean-up
-        ):
-            raise LostRace(str(error)) from error
-        if isinstance(error, DeltaError | OSError):
-            raise LakeError(self.name, self.uri, str(error)) from error
+        Raises:
+            LakeUnreachableError: the store did not come back in time.
+            LakeRefusedError, LakeFullError, LakeError: waiting changes nothing.
+        """
+        return patiently(name, self.path(name), self.patience_seconds, action)
 
 
 def lake_from_settings() -> Lake:
@@ -221,3 +218,6 @@ def lake_from_settings() -> Lake:
     from resources.storage import lake_resource  # noqa: PLC0415  # Dagster takes seconds to import
 
     return lake_resource().lake
+
+
+__all__ = ["ATTEMPTS", "Lake", "LostRace", "Mode", "lake_from_settings"]

@@ -17,6 +17,9 @@ from resources.lake import Lake
 from resources.settings import Settings, settings
 from sluice.errors import SettingsError
 
+# A request that gets no answer ends soon: it is the lake that waits, as long as the settings say.
+_CLIENT = {"connect_timeout": "5s", "retry_timeout": "20s"}
+
 
 class LakeResource(dg.ConfigurableResource[Lake]):
     """Gives assets the lake.
@@ -30,16 +33,19 @@ class LakeResource(dg.ConfigurableResource[Lake]):
         default_factory=LocalConfig, discriminator="provider"
     )
     secret_id: str | None = None
+    patience_seconds: float = 120
 
     @cached_property
     def lake(self) -> Lake:
         """The lake itself, which knows nothing of Dagster."""
         options = {k: v for k, v in self.storage.str_dict().items() if k != "provider"}
+        if options:
+            options = _CLIENT | options
         if options.get("endpoint", "").startswith("http://"):
             options["allow_http"] = "true"
         if self.secret_id:
             options |= _from_secrets_manager(self.secret_id, options.get("region", ""))
-        return Lake(self.uri, options)
+        return Lake(self.uri, options, self.patience_seconds)
 
 
 def _from_secrets_manager(secret_id: str, region: str) -> dict[str, str]:
@@ -57,7 +63,7 @@ def lake_resource(given: Settings | None = None) -> LakeResource:
     """Make the lake's resource from the settings."""
     read = given or settings()
     if not read.lake_uri.startswith(("s3://", "s3a://")):
-        return LakeResource(uri=read.lake_uri, storage=LocalConfig())
+        return LakeResource(uri=read.lake_uri, patience_seconds=read.store_patience_seconds)
     storage = S3Config(
         access_key_id=read.aws_access_key_id,
         secret_access_key=_revealed(read.aws_secret_access_key),
@@ -65,7 +71,12 @@ def lake_resource(given: Settings | None = None) -> LakeResource:
         region=read.aws_region or "us-east-1",
         endpoint=read.s3_endpoint_url,
     )
-    return LakeResource(uri=read.lake_uri, storage=storage, secret_id=read.s3_secret_id)
+    return LakeResource(
+        uri=read.lake_uri,
+        storage=storage,
+        secret_id=read.s3_secret_id,
+        patience_seconds=read.store_patience_seconds,
+    )
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

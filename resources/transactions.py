@@ -7,7 +7,7 @@ refuses a log that lacks a commit, since an id that is missing would mean "nothi
 by polars: delta-rs's own file system keeps all other threads waiting as it reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +17,11 @@ import polars as pl
 from deltalake import DeltaTable
 from polars.exceptions import ComputeError
 
+from resources.outages import reading
 from sluice.errors import LakeError
 
 _KEPT = "_transactions"  # the attribute of the handle: of whose versions it is true
-_TXN = pl.Struct({"appId": pl.String, "version": pl.Int64})
+_TXN: dict[str, pl.DataType] = {"appId": pl.String(), "version": pl.Int64()}
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,41 @@ def committed(handle: DeltaTable, before: int, ids: Mapping[str, int]) -> None:
         vars(handle)[_KEPT] = _Known(before + 1, MappingProxyType({**known.ids, **ids}))
 
 
-def commits(handle: DeltaTable, first: int, last: int, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Read some members of the actions of the commits from `first` to `last`, in order.
+def told_by(handle: DeltaTable, after: int, members: Iterable[str]) -> list[dict[str, Any]]:
+    """Read what the commits after a version tell, up to the handle's own and oldest first.
 
-    Raises:
-        FileNotFoundError: the log lacks one of them.
+    Returns:
+        of each commit that the log still has: `version`, `timestamp` (milliseconds), and those of `members`
+        that it carries in its metadata, as text.
     """
-    names = [_log(handle, f"{number:020}.json") for number in range(first, last + 1)]
-    return pl.scan_ndjson(names, schema=dict(schema), **_options(handle)).collect()
+    after, upto = max(after, -1), int(handle.version())
+    if after >= upto:
+        return []
+    schema = {"timestamp": pl.Int64(), **dict.fromkeys(members, pl.String())}
+    try:
+        found = _actions(handle, _names(after, upto), "commitInfo", schema)
+    except FileNotFoundError:  # some were cleaned up
+        found = _actions(handle, "*.json", "commitInfo", schema)
+    mine = found.filter(pl.col("_commit").is_between(after + 1, upto)).sort("_commit")
+    rows = mine.rename({"_commit": "version"}).iter_rows(named=True)
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+
+def _actions(
+    handle: DeltaTable, names: str | list[str], action: str, schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Read actions of one kind from commits (names, or a pattern), and in `_commit` whose they are."""
+    paths = _log(handle, names) if isinstance(names, str) else [_log(handle, name) for name in names]
+    version = pl.col("path").str.extract(r"(\d{20})\.json$").cast(pl.Int64)
+    lines = pl.scan_ndjson(
+        paths, schema={action: pl.Struct(schema)}, include_file_paths="path", **_options(handle)
+    )
+    found = lines.filter(pl.col(action).is_not_null()).select(pl.col(action).struct.unnest(), _commit=version)
+    return found.collect()
+
+
+def _names(after: int, upto: int) -> list[str]:
+    return [f"{number:020}.json" for number in range(after + 1, upto + 1)]
 
 
 def _read(handle: DeltaTable, version: int) -> _Known:
@@ -82,7 +110,7 @@ def _after(handle: DeltaTable, start: _Known, version: int) -> _Known | None:
     if start.version == version:
         return start
     try:
-        new = commits(handle, start.version + 1, version, {"txn": _TXN})
+        new = _actions(handle, _names(start.version, version), "txn", _TXN)
     except FileNotFoundError:
         return None
     return _Known(version, MappingProxyType({**start.ids, **_ids(new)}))
@@ -101,7 +129,8 @@ def _hint(handle: DeltaTable) -> int | None:
 def _checkpoint(handle: DeltaTable, number: int) -> _Known | None:
     name = _log(handle, f"{number:020}.checkpoint.parquet")
     try:
-        return _Known(number, _ids(pl.scan_parquet(name, **_options(handle)).select("txn").collect()))
+        found = pl.scan_parquet(name, **_options(handle)).select(pl.col("txn").struct.unnest()).collect()
+        return _Known(number, _ids(found))
     except FileNotFoundError:
         return None
 
@@ -122,9 +151,9 @@ def _listed(handle: DeltaTable, version: int) -> _Known:
     return _Known(-1, {})
 
 
-def _ids(actions: pl.DataFrame) -> dict[str, int]:
-    txn = actions["txn"].drop_nulls().struct
-    return dict(zip(txn.field("appId").to_list(), txn.field("version").to_list(), strict=True))
+def _ids(txn: pl.DataFrame) -> dict[str, int]:
+    known = txn.drop_nulls("appId")
+    return dict(zip(known["appId"].to_list(), known["version"].to_list(), strict=True))
 
 
 def _log(handle: DeltaTable, name: str) -> str:
@@ -136,5 +165,5 @@ def _log(handle: DeltaTable, name: str) -> str:
 
 def _options(handle: DeltaTable) -> dict[str, Any]:
     """Reach the store as the handle does."""
-    options = handle._storage_options or None  # noqa: SLF001  # it has no other name
+    options = reading(handle._storage_options or {})  # noqa: SLF001  # it has no other name
     return {"storage_options": options, "credential_provider": None}

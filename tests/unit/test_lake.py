@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from assets.aftermath import history
 from resources.lake import ATTEMPTS, Lake, LostRace
 from resources.schema_changes import widens
+from resources.transactions import told_by
 from sluice.errors import LakeError, RaceLostError, StaleWriterError, TableSchemaError
 from sluice.tables import Table
 from tests.engine import without_pauses
@@ -267,5 +267,7 @@ def test_the_commits_that_a_handle_knows_keep_their_numbers(lake):
     for number in range(4, 8):
         lake.commit(lake.ensure(NUMBERS), rows(number), metadata={"sluice.n": str(number)})
     for after in range(-1, 4):
-        told = [(commit["version"], commit.get("sluice.n")) for commit in history(handle, after)]
+        told = [
+            (commit["version"], commit.get("sluice.n")) for commit in told_by(handle, after, ["sluice.n"])
+        ]
         assert told == [(n, str(n) if n else None) for n in range(after + 1, 4)]
