@@ -24,8 +24,7 @@ from dagster import AssetMaterialization
 
 from assets.flow import Flow, Pace
 from assets.leases import BEATS, Leases
-from assets.reports import Event as Told
-from assets.reports import Reports
+from assets.reports import Reports, Told
 from assets.upkeep import Upkeep
 from resources.kafka import KafkaResource, kafka_resource
 from resources.lake import Lake, lake_from_settings

@@ -1,19 +1,27 @@
-"""Jobs that people start by hand: replay of quarantine, acknowledging losses, making the ledger again."""
+"""Jobs: continuous mode; by hand replay of quarantine, acknowledging losses, making the ledger again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
 from assets import aftermath
+from assets.continuous import Options, Run
+from assets.flow import Pace
 from assets.reingest import acknowledge
 from assets.replay import Choice, replay
+from assets.reports import Told
 from assets.shell import failing_clearly
+from resources.kafka import KafkaResource
+from resources.settings import settings
 from resources.storage import LakeResource
 from resources.streams import named
 from sluice.accounts import Layer
 from sluice.contract import Stream
 from sluice.errors import LedgerDiffersError
+
+CONTINUOUS = "continuous"
 
 
 class Replay(dg.Config):
@@ -32,9 +40,44 @@ class Acknowledge(dg.Config):
     reason: str
 
 
+class Follow(dg.Config):
+    """Which streams are followed continuously, and how; times in seconds."""
+
+    streams: list[str]
+    until: Literal["stopped", "caught_up"] = "stopped"
+    interval: float = Field(default=Pace.interval, description="Between two commits.")
+    batch_rows: int = Field(default=Pace.rows, description="The most records of a commit.")
+    batch_bytes: int = Field(default=Pace.bytes, description="The most bytes of a commit.")
+    report: float = Field(default=Options.report, description="Between two reports of a stream to Dagster.")
+    lease: float = Field(default=Options.lease, description="For how long a silent worker counts as alive.")
+
+
 def jobs(streams: Sequence[Stream]) -> list[dg.JobDefinition]:
     """Make the jobs over the streams of this code location."""
-    return [_replay_quarantine(streams), _acknowledge_loss(streams), _verify_ledger(streams)]
+    return [
+        _continuous(streams),
+        _replay_quarantine(streams),
+        _acknowledge_loss(streams),
+        _verify_ledger(streams),
+    ]
+
+
+def _continuous(streams: Sequence[Stream]) -> dg.JobDefinition:
+    @dg.op(out=dg.Out(dg.Nothing))
+    def follow(
+        context: dg.OpExecutionContext, config: Follow, lake: LakeResource, kafka: KafkaResource
+    ) -> Iterator[Told]:
+        chosen = [named(streams, name) for name in config.streams]
+        pace = Pace(config.interval, config.batch_rows, config.batch_bytes)
+        options = Options(config.until, pace, settings().upkeep_seconds, config.report, config.lease)
+        with failing_clearly():
+            yield from Run(lake.lake, kafka, chosen, context.run_id, options, context.log.info).events()
+
+    @dg.job(name=CONTINUOUS, description="Follow streams and commit every half second, until it is stopped.")
+    def continuous() -> None:
+        follow()
+
+    return continuous
 
 
 def _replay_quarantine(streams: Sequence[Stream]) -> dg.JobDefinition:

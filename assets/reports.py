@@ -24,7 +24,7 @@ from assets.silver import silver_rules
 from resources.lake import Lake
 from sluice import tables
 
-Event = dg.AssetMaterialization | dg.AssetCheckEvaluation
+Told = dg.AssetMaterialization | dg.AssetCheckEvaluation
 _COUNTS = ("read", "accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored", "late")
 _SETTLED = ("silver", "quarantine", "losers")
 
@@ -47,7 +47,7 @@ class Reports:
             for account in done.accounts:
                 self._tally[account.tile].update({name: getattr(account, name) for name in _COUNTS})
 
-    def due(self, closed: Sequence[str] = (), *, last: bool = False) -> Iterator[Event]:
+    def due(self, closed: Sequence[str] = (), *, last: bool = False) -> Iterator[Told]:
         """Tell what is due: tiles that closed, and at its pace (or as the last word) what was committed."""
         self._closed += closed
         whole = self._whole()

@@ -1,4 +1,4 @@
-"""When things run: arrivals, the dates that gold owes, conditions, schedules."""
+"""When things run: arrivals, continuous mode, the dates that gold owes, conditions, schedules."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from assets.gold import gold_assets
 from resources.dbt import as_of_joins, prepared_manifest
 from sensors.arrivals import arrivals_sensor
 from sensors.automation import automation_sensors
+from sensors.keepalive import keepalive_sensor
 from sensors.schedules import gold_schedule
 from sensors.touched_dates import touched_dates_sensor
 from sluice.contract import Stream
@@ -19,6 +20,7 @@ def triggers(streams: Sequence[Stream]) -> list[dg.SensorDefinition | dg.Schedul
         return []
     found: list[dg.SensorDefinition | dg.ScheduleDefinition] = [
         arrivals_sensor(streams),
+        keepalive_sensor(),
         *automation_sensors(),
     ]
     for gold in gold_assets(streams):
