@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from hypothesis import settings
 
 from sluice.errors import DownloadError
@@ -92,6 +93,25 @@ class MadeTopic:
             )
             made.poll(0)
         assert (made.flush(60), errors) == (0, [])
+
+    def settle(self) -> None:
+        """Wait until no transaction is open: brokers write the last marks after they have answered."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        partitions = admin.list_topics(self.name, timeout=30).topics[self.name].partitions
+        places = {TopicPartition(self.name, partition): OffsetSpec.latest() for partition in partitions}
+        deadline = monotonic() + 60
+        while True:
+            ends = [
+                {place: future.result(30).offset for place, future in answer.items()}
+                for answer in (
+                    admin.list_offsets(places, isolation_level=isolation)
+                    for isolation in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+                )
+            ]
+            if ends[0] == ends[1]:
+                return
+            assert monotonic() < deadline, ends
+            sleep(0.02)
 
     def transactions(self, **config: Any) -> Producer:
         """Make a transactional producer of its own id."""

@@ -115,6 +115,7 @@ def test_transactions_count_when_committed(resource: KafkaResource, topic: Make)
         producer.begin_transaction()
         made.produce([b"in"] * 3, producer=producer)
         end(30)
+    made.settle()
     (batch,), records = read_all(resource, made)
     assert records["offset"].to_list() == [0, 1, 2, 8, 9, 10]
     assert batch.next_offsets == {0: 12}, "marks and aborted records count as read"
@@ -127,6 +128,7 @@ def test_a_range_of_nothing_but_aborted_records_ends(kafka: str, topic: Make) ->
     producer.begin_transaction()
     made.produce([b"in"] * 3, producer=producer)
     producer.abort_transaction(30)
+    made.settle()
     began = time.monotonic()
     (batch,), _ = read_all(resource, made)
     assert (batch.records.height, batch.next_offsets) == (0, {0: 4})
@@ -146,6 +148,7 @@ def test_an_open_transaction_holds_the_stable_offset(resource: KafkaResource, to
     assert "2023-11-14T22:13:20" in told
     assert f"--topic {made.name} --partition 0" in told
     producer.abort_transaction(30)
+    made.settle()
     _, records = read_all(resource, made)
     assert records["value"].to_list() == [b"x", b"x", b"after"]
     assert resource.open_transactions(made.name, 0) == "it has ended by now"
