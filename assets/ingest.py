@@ -97,7 +97,7 @@ def ingest(  # the rest is told in the text
     if before := _left_out(lake, stream, owned, lows):
         done.notes.append(f"{before} offsets before {stream.partitions.start} left out")
     done.version = handle.version()
-    bounds.close(lake, stream, _complete(stream, handle, owned))
+    bounds.close(lake, stream, _complete(stream, handle, owned, stable))
     aftermath.finish(lake, stream, "bronze")
     _refuse_blocked(kafka, stream, owned, stable)
     return done
@@ -113,8 +113,14 @@ def _left_out(lake: Lake, stream: Stream, owned: Sequence[Bounds], lows: Mapping
     return sum(max(0, begins[p] - lows[p]) for p in rows["partition"] if p in begins)
 
 
-def _complete(stream: Stream, handle: DeltaTable, owned: Iterable[Bounds]) -> list[Bounds]:
-    return [b for b in owned if b.next_offset is not None and position(handle, stream, b) >= b.next_offset]
+def _complete(
+    stream: Stream, handle: DeltaTable, owned: Iterable[Bounds], stable: Mapping[int, int]
+) -> list[Bounds]:
+    return [
+        b
+        for b in owned
+        if b.next_offset is not None and position(handle, stream, b) >= b.next_offset <= stable[b.partition]
+    ]
 
 
 def _refuse_blocked(
