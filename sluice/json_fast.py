@@ -109,14 +109,13 @@ def _vouched(
         if path not in single
     ]
     query = f"""
-        SELECT row
+        SELECT row, coalesce({" AND ".join(tests)}, false) AS sure
         FROM (SELECT *, CASE WHEN json_valid(text) THEN json_type(text, {listed}) END AS types FROM rows_)
-        WHERE coalesce({" AND ".join(tests)}, false)
     """  # noqa: S608  # paths are quoted; see _quoted
     connection.register("rows_", _table(rows))
-    sure = pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))  # in any order, measured
+    told = pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))  # in any order, measured
     connection.unregister("rows_")
-    return rows.join(sure, on="row", how="semi", maintain_order="left")
+    return rows.join(told.filter("sure"), on="row", how="semi", maintain_order="left")
 
 
 def _table(rows: pl.DataFrame) -> pa.Table:
