@@ -79,7 +79,8 @@ class Run:
         leases = self._leases
         flow = Flow(self.lake, self.kafka, stream, self.run_id, self.options.pace, say=self.say)
         if leases is not None:
-            flow.share = lambda partitions: leases.mine(stream.name, partitions)
+            flow.share = partial(leases.mine, stream.name)
+            flow.leads = partial(leases.leads, stream.name)
         return flow
 
     def events(self) -> Iterator[Told]:
@@ -166,7 +167,7 @@ class Run:
     def _keep_up_once(self, *, last: bool = False) -> None:
         for upkeep, reports in zip(self._upkeeps, self._reports, strict=True):
             closed = []
-            if self._leases is None or self._leases.leads(upkeep.flow.stream.name):
+            if upkeep.flow.leads():
                 upkeep.once()
                 closed = upkeep.taken()
             for told in reports.due(closed, last=last):

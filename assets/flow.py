@@ -21,8 +21,8 @@ from assets import bounds
 from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.freshness import Freshness
-from assets.ingest import TILES_AT_ONCE, Ingested, append, position
-from assets.refine import Refined, Work, decide, generation, read_bronze
+from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
+from assets.refine import Refined, Work, decide, generation, read_bronze, refine
 from resources.kafka import Batch, KafkaResource
 from resources.kafka_read import Reader
 from resources.lake import Lake
@@ -73,7 +73,14 @@ class _Needed:
 
 @dataclass
 class Flow:
-    """Follows one stream; `share` tells which of its partitions are this worker's at the moment."""
+    """Follows one stream.
+
+    Attributes:
+        share: tells which of the topic's partitions are this worker's at the moment.
+        leads: tells whether this worker does what concerns the stream as a whole.
+        told: hears of each commit of silver.
+        partitions: the topic's, as last seen; whoever sees more of them sets it.
+    """
 
     lake: Lake
     kafka: KafkaResource
@@ -81,11 +88,13 @@ class Flow:
     run_id: str
     pace: Pace = field(default_factory=Pace)
     share: Callable[[Collection[int]], Collection[int]] = set
+    leads: Callable[[], bool] = lambda: True
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     say: Callable[[str], None] = print
-    told: Callable[[Refined], None] = lambda _done: None  # hears of each commit of silver
+    told: Callable[[Refined], None] = lambda _done: None
     freshness: Freshness = field(default_factory=Freshness)
-    partitions: tuple[int, ...] = ()  # of the topic, as last seen; whoever sees more sets it
+    partitions: tuple[int, ...] = ()
+    _mended: bool = False
 
     def run(self, stop: Event, *, caught_up: bool = False) -> None:
         """Follow the log until stopped; with `caught_up` until all that stands there now is in silver.
@@ -118,12 +127,14 @@ class Flow:
 
     def _session(self, stop: Event, goals: Mapping[int, int] | None) -> bool:
         """Follow the log from where the tables are until anything changes; tell if the goals are reached."""
-        self.partitions = self.kafka.topic(self.stream.topic).partitions
+        topic = self.kafka.topic(self.stream.topic)
+        self.partitions, self._topic_id = topic.partitions, topic.id
         mine = set(self.share(self.partitions))
         if not mine:
             stop.wait(_IDLE)
             return False
         self._roll(mine)
+        self._mend()
         self._even_out(mine)
         places = {partition: self._needed[partition].place(0) for partition in mine}
         if goals is not None and all(places[p] >= goals.get(p, 0) for p in mine):
@@ -156,8 +167,9 @@ class Flow:
     def _appended(self, batches: Iterator[Batch], mine: set[int]) -> Iterator[Appended]:
         """Append each batch to bronze, as its tiles' bounds cut it."""
         for batch in batches:
-            if self.clock() >= self._rolls_at:  # bounds are written before they are used
-                self._roll(mine)
+            made_again = batch.topic_id not in (None, self._topic_id)
+            if made_again or self.clock() >= self._rolls_at:  # bounds are written before they are used
+                self._roll(mine)  # which refuses another topic
             for ranges in self._ranges(batch):
                 done = Ingested([])
                 rows = append(self.lake, self.stream, batch, ranges, self.run_id, done)
@@ -196,6 +208,14 @@ class Flow:
     def _known(self, mine: Collection[int]) -> list[Bounds]:
         every = bounds.stored(self.lake, self.stream)["tile"].unique()
         return [b for b in bounds.known(self.lake, self.stream, every) if b.partition in mine]
+
+    def _mend(self) -> None:
+        """Once in a run: hold the open tile against its bronze and today's contract."""
+        if not self._mended and self.leads():
+            current = self.stream.partitions.tile_at(self.clock())
+            limits = Limits(self.pace.rows, self.pace.bytes)
+            refine(self.lake, self.stream, [current], run_id=self.run_id, limits=limits, say=self.say)
+        self._mended = True
 
     def _even_out(self, mine: Collection[int]) -> None:
         """Decide what bronze has of our partitions and silver has not."""

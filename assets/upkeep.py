@@ -1,21 +1,18 @@
 """What a long run does of a stream at a slower pace than its commits.
 
 Every few seconds: accounts are folded into the ledger, tiles that bronze has read whole are closed,
-dimensions follow silver. Once at the beginning the open tile is held against its bronze and today's contract.
-It says which transaction holds a tile open, once.
+dimensions follow silver. It says which transaction holds a tile open, once.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import polars as pl
 
 from assets import aftermath, bounds
 from assets.flow import Flow
-from assets.ingest import Limits, position
+from assets.ingest import position
 from assets.merge import merge
-from assets.refine import refine
 from resources.lake import Lake
 from sluice import tables
 from sluice.contract import Changes
@@ -29,7 +26,6 @@ class Upkeep:
     flow: Flow
     say: Callable[[str], None] = print
     _closed: list[str] = field(default_factory=list)
-    _begun: bool = False
     _blocked: str = ""
 
     def once(self) -> None:
@@ -40,9 +36,6 @@ class Upkeep:
         """
         stream = self.flow.stream
         self._look_at_topic()
-        if not self._begun:
-            self._mend_open_tile()
-            self._begun = True
         aftermath.finish(self.lake, stream, "bronze")
         aftermath.finish(self.lake, stream, "silver")
         self._close()
@@ -57,13 +50,6 @@ class Upkeep:
     def _look_at_topic(self) -> None:
         """See partitions that were added; the flow begins anew with them."""
         self.flow.partitions = self.flow.kafka.topic(self.flow.stream.topic).partitions
-
-    def _mend_open_tile(self) -> None:
-        stream, flow = self.flow.stream, self.flow
-        current = stream.partitions.tile_at(datetime.now(UTC))
-        if bounds.known(self.lake, stream, [current]):
-            limits = Limits(flow.pace.rows, flow.pace.bytes)
-            refine(self.lake, stream, [current], run_id=flow.run_id, limits=limits, say=self.say)
 
     def _close(self) -> None:
         """Close the tiles that bronze has read whole; say what holds the others."""

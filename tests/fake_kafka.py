@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Event
 
 import polars as pl
 
@@ -132,8 +133,39 @@ class FakeKafka:
             holes = {
                 p: (at[p], min(logs[p].low, after[p])) for p in at if after[p] > at[p] and at[p] < logs[p].low
             }
-            yield Batch(_frame(part), at, after, holes)
+            yield Batch(_frame(part), at, after, holes, self.ids[name])
             at = after
+
+    def tail(self, name, places) -> "FakeTail":
+        return FakeTail(self, name, dict(places))
+
+
+@dataclass
+class FakeTail:
+    """Follows partitions of a topic; where nothing came it waits a moment, as the real one does."""
+
+    kafka: FakeKafka
+    name: str
+    positions: dict[int, int]
+
+    def take(self, max_rows, max_bytes, seconds) -> Batch:
+        places = self.positions
+        marks = self.kafka.watermarks(self.name, list(places))
+        ranges = {p: (at, max(at, marks[p].stable)) for p, at in places.items()}
+        batch = next(self.kafka.read(self.name, ranges, max_rows=max_rows, max_bytes=max_bytes))
+        self.positions = dict(batch.next_offsets)
+        if self.positions == places:
+            Event().wait(min(seconds, 0.01))
+        return batch
+
+    def add(self, places) -> None:
+        self.positions |= places
+
+    def remove(self, partitions) -> None:
+        self.positions = {p: at for p, at in self.positions.items() if p not in set(partitions)}
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
 
 def _frame(rows) -> pl.DataFrame:
@@ -168,6 +200,9 @@ class KafkaInMemory(KafkaResource):
 
     def read(self, name, ranges, *, max_rows, max_bytes):
         return _FAKES[self.fake].read(name, ranges, max_rows=max_rows, max_bytes=max_bytes)
+
+    def tail(self, name, places):
+        return _FAKES[self.fake].tail(name, places)
 
     def open_transactions(self, name, partition):
         return _FAKES[self.fake].open_transactions(name, partition)

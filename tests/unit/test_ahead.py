@@ -1,0 +1,58 @@
+"""Stages that overlap: order, how far one may run ahead, errors, and what ends them."""
+
+from contextlib import closing
+from threading import Event, active_count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.ahead import ahead
+
+
+@given(st.lists(st.integers()))
+def test_items_come_all_and_in_order(items):
+    assert list(ahead(ahead(iter(items)))) == items
+
+
+def test_it_is_one_item_ahead_of_what_waits_and_no_more():
+    made, third = [], Event()
+
+    def items():
+        for number in range(100):
+            made.append(number)
+            if number == 2:
+                third.set()
+            yield number
+
+    with closing(ahead(items())) as found:
+        assert next(found) == 0
+        assert third.wait(10)  # one waits, one is made
+        Event().wait(0.05)
+        assert made == [0, 1, 2]
+
+
+def test_an_error_comes_after_the_items_before_it():
+    def items():
+        yield 1
+        raise KeyboardInterrupt  # even one that is no Exception
+
+    found = ahead(ahead(items()))
+    assert next(found) == 1
+    with pytest.raises(KeyboardInterrupt):
+        next(found)
+
+
+def test_who_stops_consuming_ends_all_threads_and_closes_what_they_read():
+    closed, before = [], active_count()
+
+    def items():
+        try:
+            yield from range(10)
+        finally:
+            closed.append(True)
+
+    with closing(ahead(ahead(items()))) as found:
+        next(found)
+    assert closed == [True]
+    assert active_count() == before
