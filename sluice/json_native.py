@@ -36,7 +36,8 @@ class _Told:
     """What the code hands back; its memory lives as long as a buffer of it."""
 
     def __init__(self, code: ctypes.CDLL, handle: int, nodes: int) -> None:
-        weakref.finalize(self, code.json_free, handle)
+        freed = weakref.finalize(self, code.json_free, handle)
+        freed.atexit = False  # columns may still be read then
         numbers = array("q", bytes(_BYTES * (_HEADER + _PER_NODE * nodes)))
         code.json_tell(handle, numbers.buffer_info()[0])
         self.header = list(numbers[:_HEADER])
