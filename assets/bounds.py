@@ -17,12 +17,12 @@ from assets.progress import Bounds, seal
 from resources.kafka import KafkaResource, Topic
 from resources.lake import Lake
 from sluice.contract import Stream
-from sluice.errors import PartitionsChangedError, TopicRecreatedError
+from sluice.errors import PartitionsChangedError, TopicMissingError, TopicRecreatedError
 from sluice.partitions import Window
 from sluice.tables import TILES, TILES_TABLE
 from sluice.tiles import bounds, first_offset
 
-__all__ = ["Bounds", "close", "ensure", "known", "stored"]
+__all__ = ["Bounds", "close", "ensure", "every_epoch", "known", "stored"]
 
 _KEY = ("epoch", "tile", "partition")
 _AT_ONCE = 8  # partitions planned side by side
@@ -32,6 +32,14 @@ def stored(lake: Lake, stream: Stream) -> pl.DataFrame:
     """Read a stream's tiles of its epoch, in order (columns: TILES)."""
     mine = (pl.col("stream") == stream.name) & (pl.col("epoch") == stream.epoch)
     return lake.read(TILES_TABLE).filter(mine).collect().sort("tile", "partition")
+
+
+def every_epoch(lake: Lake, stream: Stream, wanted: Iterable[str] | None = None) -> list[Bounds]:
+    """Give the bounds of tiles (of all, if none are named) in every epoch, in order."""
+    mine = pl.col("stream") == stream.name
+    if wanted is not None:
+        mine &= pl.col("tile").is_in(list(wanted))
+    return _bounds(lake.read(TILES_TABLE).filter(mine).collect().sort(*_KEY))
 
 
 def known(lake: Lake, stream: Stream, wanted: Iterable[str]) -> list[Bounds]:
@@ -58,9 +66,10 @@ def ensure(
 
     Raises:
         TopicRecreatedError: the topic has another id than the one that was read before.
+        TopicMissingError: there is none; it says what the lake keeps of it.
         PartitionsChangedError: the lake was built with other partitions.
     """
-    topic = kafka.topic(stream.topic)
+    topic = _topic(lake, kafka, stream)
     last = stream.partitions.window(max(wanted))
     windows = list(takewhile(lambda w: w.start <= last.start, stream.partitions.windows(now)))
 
@@ -83,6 +92,18 @@ def ensure(
 
     lake.retrying(TILES_TABLE.name, step)
     return known(lake, stream, wanted)
+
+
+def _topic(lake: Lake, kafka: KafkaResource, stream: Stream) -> Topic:
+    try:
+        return kafka.topic(stream.topic)
+    except TopicMissingError as error:
+        rows = stored(lake, stream)
+        if not rows.height:
+            raise
+        tiles, partitions = rows["tile"], rows["partition"].n_unique()
+        held = f"what it read of tiles {tiles.min()} to {tiles.max()}, {partitions} partitions"
+        raise TopicMissingError(error.topic, error.servers, held) from error
 
 
 def _refuse_another(stream: Stream, topic: Topic, mine: pl.DataFrame) -> None:

@@ -48,19 +48,14 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     Returns:
         `tile, epoch, partition, expected, records, gaps, holes, twice, outside`.
     """
-    owned = bounds.stored(lake, stream)
-    if tiles is not None:
-        owned = owned.filter(pl.col("tile").is_in(list(tiles)))
     handle = lake.open(tables.bronze(stream).name)
-    known = bounds.known(lake, stream, owned["tile"].unique())
+    known = bounds.every_epoch(lake, stream, tiles)
     stops = pl.DataFrame(
         [(b.tile, b.epoch, b.partition, b.first_offset, reached(handle, stream, b)) for b in known],
         schema={**{c: tables.TILES[c] for c in _TILE}, "first": pl.Int64, "stop": pl.Int64},
         orient="row",
     )
-    mine = pl.col("epoch") == stream.epoch
-    if tiles is not None:
-        mine &= pl.col("tile").is_in(list(tiles))
+    mine = pl.lit(value=True) if tiles is None else pl.col("tile").is_in(list(tiles))
     rows = lake.read(tables.bronze(stream)).filter(mine)
     told = accounts.current(aftermath.ledger(lake, stream, "bronze")).filter(mine)
     inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
@@ -95,14 +90,13 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         ignored; `twice` counts records in two places; `strangers` those that bronze does not have there.
     """
     silver = lake.open(tables.silver(stream).name)
-    owned = bounds.stored(lake, stream)["tile"].unique() if tiles is None else tiles
-    known = bounds.known(lake, stream, owned)
+    known = bounds.every_epoch(lake, stream, tiles)
     stops = pl.DataFrame(
         [(b.tile, b.epoch, b.partition, position(silver, stream, b), b.next_offset) for b in known],
         schema={**{c: tables.TILES[c] for c in _TILE}, "stop": pl.Int64, "end": pl.Int64},
         orient="row",
     )
-    of_tiles = pl.col("tile").is_in(list(owned)) & (pl.col("epoch") == stream.epoch)
+    of_tiles = pl.col("tile").is_in({b.tile for b in known})
     decided = (
         lake.read(tables.bronze(stream))
         .filter(of_tiles)

@@ -21,7 +21,7 @@ from resources.lake import ATTEMPTS, Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
-from sluice.errors import OpenTransactionError, StaleWriterError
+from sluice.errors import OpenTransactionError, StaleWriterError, TopicRecreatedError
 
 __all__ = ["Ingested", "Limits", "append", "ingest", "position", "progress_id"]
 
@@ -186,9 +186,11 @@ def append(
     Raises:
         StaleWriterError: another run has committed these records, a tile that was open takes no more, or the
             table was put back: look at the bounds and the progress again.
+        TopicRecreatedError: the batch may have records of another topic than its bounds are of.
         LakeError, RaceLostError: the lake failed.
     """
     table = tables.bronze(stream)
+    refuse_another(stream, batch, [bound for bound, _ in ranges])
 
     def step() -> tuple[pl.DataFrame, list[Account], int]:
         handle = lake.ensure(table)
@@ -228,6 +230,17 @@ def append(
     done.holes += sum(a.holes for a in told)
     done.slices += [Slice(a.tile, a.epoch, a.partition, a.first_offset, a.next_offset) for a in told]
     return rows
+
+
+def refuse_another(stream: Stream, batch: Batch, owned: Iterable[Bounds]) -> None:
+    """Refuse a batch that was fetched when another topic had the name than the one the bounds are of.
+
+    Raises:
+        TopicRecreatedError: so it is.
+    """
+    for known in {bound.topic_id for bound in owned}:
+        if batch.topic_id not in (None, known):
+            raise TopicRecreatedError(stream.name, stream.topic, known, str(batch.topic_id), stream.epoch)
 
 
 def _placed(records: pl.DataFrame, pieces: Sequence[Slice]) -> pl.DataFrame:

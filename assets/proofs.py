@@ -67,7 +67,7 @@ def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     """Name what the equation of each tile is counted from (columns tile, claim, complete, records)."""
     stored = bounds.stored(lake, stream)
     handle = lake.open(f"{layer}/{stream.name}")
-    known = bounds.known(lake, stream, stored["tile"].unique())
+    known = bounds.every_epoch(lake, stream)
     places = [(b, position(handle, stream, b)) for b in known]
     owned = pl.DataFrame(
         [
@@ -77,7 +77,7 @@ def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
         schema={"tile": pl.String, "fact": pl.String, "complete": pl.Boolean},
         orient="row",
     )
-    told = accounts.current(aftermath.ledger(lake, stream, layer)).filter(pl.col("epoch") == stream.epoch)
+    told = accounts.current(aftermath.ledger(lake, stream, layer))
     facts = [owned.select("tile", "fact"), told.select("tile", fact=pl.format("{} " * len(_TOLD), *_TOLD))]
     by_tile = ("partition.tile", "partition.tile")
     held = _files(lake.open(tables.bronze(stream).name), *by_tile)

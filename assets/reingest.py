@@ -12,6 +12,7 @@ import polars as pl
 
 from assets import aftermath, bounds, equations, proofs
 from assets.bounds import Bounds
+from assets.ingest import refuse_another
 from assets.progress import reached
 from assets.side_tables import tile_predicate
 from resources.kafka import KafkaResource
@@ -49,9 +50,8 @@ def _replace(
 ) -> str:
     def step() -> str:
         handle = lake.ensure(tables.bronze(stream))
-        held = (
-            lake.scan(handle).filter((pl.col("tile") == tile) & (pl.col("epoch") == stream.epoch)).collect()
-        )
+        whole_tile = lake.scan(handle).filter(pl.col("tile") == tile).collect()
+        held = whole_tile.filter(pl.col("epoch") == stream.epoch)
         pieces = [
             Slice(tile, b.epoch, b.partition, b.first_offset, reached(handle, stream, b)) for b in owned
         ]
@@ -61,7 +61,7 @@ def _replace(
             for p in pieces
         )
         own = held.filter(inside).unique(["partition", "offset"])
-        fresh, lost = _from_kafka(kafka, stream, tile, pieces)
+        fresh, lost = _from_kafka(kafka, stream, tile, owned, pieces)
         whole = own.join(fresh, on=["partition", "offset"], how="anti").height == 0
         rows, source = fresh, "Kafka"
         if not whole:
@@ -76,10 +76,10 @@ def _replace(
             )
             for p in pieces
         ]
-        kept = held.filter(pl.col("epoch") != stream.epoch)
+        kept = whole_tile.filter(pl.col("epoch") != stream.epoch)
         lake.commit(
             handle,
-            pl.concat([kept, rows.select(list(tables.BRONZE))]),
+            pl.concat([kept.select(list(tables.BRONZE)), rows.select(list(tables.BRONZE))]),
             mode="overwrite",
             predicate=tile_predicate([tile]),
             progress={_generation(stream, tile): number},
@@ -95,12 +95,13 @@ def _generation(stream: Stream, tile: str) -> str:
 
 
 def _from_kafka(
-    kafka: KafkaResource, stream: Stream, tile: str, pieces: Sequence[Slice]
+    kafka: KafkaResource, stream: Stream, tile: str, owned: Sequence[Bounds], pieces: Sequence[Slice]
 ) -> tuple[pl.DataFrame, dict[int, int]]:
     ranges = {p.partition: (p.first_offset, p.next_offset) for p in pieces if p.offsets}
     frames = [pl.DataFrame(schema=tables.BRONZE)]
     lost: dict[int, int] = {}
     for batch in kafka.read(stream.topic, ranges, **_BATCH) if ranges else ():
+        refuse_another(stream, batch, owned)
         stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
         placed = batch.records.with_columns(
             epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(tile), ingested_at=stamp

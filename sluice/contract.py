@@ -94,7 +94,7 @@ class Stream:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-_WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name"})
+_WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch"})
 
 
 def _describe(value: Any) -> str:
