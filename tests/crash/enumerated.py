@@ -1,0 +1,171 @@
+"""Every way to die, one after the other: `python -m tests.crash.enumerated` (all), or a sample in CI.
+
+Decides how a list of deaths is made (an undisturbed run is watched) and what one death is: the run of a
+scenario is killed at it, on a copy of the lake; the next run goes on, and the lake must equal the
+undisturbed one. It refuses a list that misses a site of the code (`tests.crash.sites`).
+"""
+
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.crash import seam
+from tests.crash.forks import Child, Forks
+from tests.crash.scenarios import ALL, SCENARIOS, Scenario, contract, send
+from tests.crash.seam import Death, Event
+from tests.crash.sites import sites
+
+BATCH_ROWS = "90"
+SIDE_BY_SIDE = 2
+CHECKPOINT_EVERY = 3  # commits; a lake in use has one each hundred
+
+
+class Enumerated:
+    """The scenarios prepared on a Kafka: states of the lake to begin from, lakes to compare with."""
+
+    def __init__(self, folder: Path, servers: str, forks: Forks) -> None:
+        self.folder, self.servers, self.forks = folder, servers, forks
+        self.events: dict[str, list[Event]] = {}
+        self._numbers = iter(range(10**6))
+        self._lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """Make the states, and run each scenario undisturbed; `events` has what each of them did."""
+        send(self.servers, 1)
+        (self.folder / "empty" / "lake").mkdir(parents=True)
+        self._undisturbed(self._copy("empty", "half", {}), ALL)
+        send(self.servers, 2)
+        self._undisturbed(self._copy("half", "whole", {}), ALL)
+        spoiled = self._copy("whole", "spoiled", {})
+        self._await(self.forks.start("work.spoil", folder=str(spoiled), servers=self.servers))
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            list(pool.map(self._watch, SCENARIOS))
+
+    def _watch(self, scenario: Scenario) -> None:
+        folder = self._copy(scenario.state, f"peace-{scenario.name}", scenario.rules)
+        log = self.folder / f"{scenario.name}.events"
+        self._undisturbed(folder, scenario.steps, log)
+        if scenario.again:
+            self._undisturbed(folder, scenario.again)
+        self._await(
+            self.forks.start(
+                "work.save", folder=str(folder), servers=self.servers, target=str(self._expected(scenario))
+            )
+        )
+        self.events[scenario.name] = seam.read(log)
+
+    def unseen(self) -> list[str]:
+        """Name the sites of the code that no scenario passes."""
+        seen = {e.label.split(" ", 1)[1] for events in self.events.values() for e in events if " " in e.label}
+        return [site for site in sites() if site not in seen]
+
+    def all_deaths(self) -> list[tuple[Scenario, Death]]:
+        """Give every death of every scenario."""
+        return [(s, death) for s in SCENARIOS for death in seam.deaths(self.events[s.name])]
+
+    def sample(self, seed: int) -> list[tuple[Scenario, Death]]:
+        """Give one death of each kind (what, table, kind of file, moment; or site), in a random scenario."""
+        kinds: dict[tuple[str, str], list[tuple[Scenario, Death]]] = {}
+        for scenario, death in self.all_deaths():
+            kinds.setdefault((death.moment, _kind(death.event.label)), []).append((scenario, death))
+        rng = random.Random(seed)  # noqa: S311  # a choice that can be made again
+        return [rng.choice(found) for _, found in sorted(kinds.items())]
+
+    def die(self, scenario: Scenario, death: Death) -> tuple[str, bool]:
+        """Die once, go on, compare; give what was wrong (empty: nothing), and whether it did die there."""
+        with self._lock:
+            name = f"death-{next(self._numbers)}"
+        folder = self._copy(scenario.state, name, scenario.rules)
+        at = {"folder": str(folder), "servers": self.servers}
+        steps, again = list(scenario.steps), list(scenario.again or scenario.steps)
+        victim = self._start("work.run", log=str(folder / "events"), death=asdict(death), steps=steps, **at)
+        died = victim.wait() == -9
+        if not died and victim.code:
+            return f"{scenario.name}, {death}: the run failed by itself:\n{victim.said()}", False
+        next_run = self._start("work.run_again", expected=str(self._expected(scenario)), steps=again, **at)
+        if next_run.wait():
+            return f"{scenario.name}, {death}: {folder}\n{next_run.said()}", died
+        shutil.rmtree(folder)
+        return "", died
+
+    def die_all(
+        self, deaths: Iterable[tuple[Scenario, Death]], say: bool = False
+    ) -> tuple[list[str], Counter[str]]:
+        """Die at each of them, some side by side; give what was wrong, and how often it died by scenario."""
+        counted: Counter[str] = Counter()
+
+        def one(chosen: tuple[Scenario, Death]) -> str:
+            wrong, died = self.die(*chosen)
+            with self._lock:
+                counted[chosen[0].name if died else "missed"] += 1
+                if say and (wrong or counted.total() % 100 == 0):
+                    print(f"{counted.total()} {dict(counted)} {wrong}", flush=True)  # noqa: T201
+            return wrong
+
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            return [wrong for wrong in pool.map(one, deaths) if wrong], counted
+
+    def _start(self, function: str, **arguments: object) -> Child:
+        if function == "work.run":
+            arguments["checkpoint_every"] = CHECKPOINT_EVERY
+        return self.forks.start(function, {"BATCH_ROWS": BATCH_ROWS}, **arguments)
+
+    def _undisturbed(self, folder: Path, steps: Sequence[object], log: Path | None = None) -> None:
+        more = {"log": str(log)} if log else {}
+        self._await(
+            self._start("work.run", folder=str(folder), servers=self.servers, steps=list(steps), **more)
+        )
+
+    def _await(self, child: Child) -> None:
+        assert child.wait() == 0, child.said()
+
+    def _copy(self, state: str, name: str, rules: object) -> Path:
+        folder = self.folder / name
+        shutil.copytree(self.folder / state / "lake", folder / "lake")
+        (folder / "streams").mkdir()
+        (folder / "streams" / "crash.py").write_text(contract(**dict(rules)))  # type: ignore[call-overload]
+        return folder
+
+    def _expected(self, scenario: Scenario) -> Path:
+        return self.folder / f"expected-{scenario.name}"
+
+
+def _kind(label: str) -> str:
+    """Give a label without the stream: `create silver/visits data` is of the kind `create silver data`."""
+    what, *rest = label.split(" ")
+    if rest and rest[0].split("/")[0] in ("bronze", "silver", "losers", "quarantine", "dimensions"):
+        rest[0] = rest[0].split("/")[0]
+    return " ".join([what, *rest])
+
+
+def main() -> int:
+    """Die everywhere; arguments name scenarios (all, if none)."""
+    from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
+
+    library = seam.library()
+    assert library, "no C compiler"
+    with tempfile.TemporaryDirectory(prefix="sluice-crash-") as scratch:
+        folder = Path(scratch)
+        with EmbeddedKafka(folder / "kafka") as kafka, Forks(folder / "children", library) as forks:
+            made = Enumerated(folder, kafka.servers, forks)
+            made.prepare()
+            print("sites that no scenario passes:", made.unseen())  # noqa: T201
+            wanted = [(s, d) for s, d in made.all_deaths() if not sys.argv[1:] or s.name in sys.argv[1:]]
+            print(f"{len(wanted)} deaths", flush=True)  # noqa: T201
+            began = time.monotonic()
+            wrong, counted = made.die_all(wanted, say=True)
+            seconds = time.monotonic() - began
+    print(f"{counted.total()} runs in {seconds:.0f} s, died: {dict(counted)}, wrong: {len(wrong)}")  # noqa: T201
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

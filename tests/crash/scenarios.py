@@ -1,0 +1,174 @@
+"""What is killed: contracts and records in which everything happens, and the runs over them.
+
+Two batches of records (the second arrives after the first was read): good ones, wrong ones, the same again,
+in conflict, late, tombstones, over two Kafka partitions and four days, the last of which is open. The
+contract is written with today's date, as only an open tile takes records that come later.
+"""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.conftest import MadeTopic
+from tests.running import Record, fill
+
+NOW = datetime.now(UTC) - timedelta(minutes=1)
+TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+DAYS = [(TODAY - timedelta(days=back)).strftime("%Y-%m-%d") for back in (3, 2, 1, 0)]
+VISITS, ACCOUNTS, LOST = "crash.visits", "crash.accounts", "crash.lost"
+_CONTRACT = '''"""Visits of pages, the accounts of who visits, and a topic that loses records."""
+
+from datetime import timedelta
+
+import pandera.polars as pa
+import polars as pl
+
+from sluice import Changes, Daily, Events, Json
+
+
+class Visit(pa.DataFrameModel):
+    """A visit."""
+
+    visit: int
+    page: str = pa.Field(isin={pages})
+    amount: pl.Decimal({digits}, 2) = pa.Field(ge={least})
+    at: pl.Datetime("us", "UTC")
+{more}
+
+class Account(pa.DataFrameModel):
+    """An account after one of its changes."""
+
+    account: int
+    number: int
+    place: str = pa.Field(nullable=True)
+    gone: bool = pa.Field(nullable=True)
+
+
+def events(topic):
+    return Events(
+        topic=topic, value=Json(), schema=Visit, key="visit", event_time="at", max_quarantined=1.0,
+        partitions=Daily(start="{start}"), dedupe_within=timedelta(days=1), event_time_range=None,
+    )
+
+
+visits, lost = events("crash.visits"), events("crash.lost")
+accounts = Changes(
+    topic="crash.accounts", value=Json(), schema=Account, key="account", sequence="number",
+    delete_when=pl.col("gone"), history=True, partitions=Daily(start="{start}"),
+)
+'''
+
+
+def contract(**rules: object) -> str:
+    """Write the contract, today's or (with other rules) tomorrow's."""
+    usual = {"pages": ["a", "b", "c"], "digits": 8, "least": 0, "more": "", "start": DAYS[0]}
+    return _CONTRACT.format(**usual | rules)
+
+
+STRICTER = {"pages": ["a", "c"], "digits": 12, "more": "    note: str = pa.Field(nullable=True)\n"}
+SILVER = 'key:"silver/{0}" or key:"quarantine/{0}" or key:"losers/{0}"'
+BASE = 'key:"bronze/{0}" or ' + SILVER
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Runs over a state of the lake (`empty`, `half`, `whole`, `spoiled`) under some rules.
+
+    What comes after a death is the same `steps`, or `again` where those would not end by themselves.
+    """
+
+    name: str
+    state: str
+    steps: Sequence[Mapping[str, Any]]
+    rules: Mapping[str, object] = field(default_factory=dict)
+    again: Sequence[Mapping[str, Any]] = ()
+
+
+def _over(select: str, first: int, last: int, **config: object) -> dict[str, Any]:
+    return {"select": select, "tiles": [DAYS[first], DAYS[last]], "config": config}
+
+
+EVENTS = BASE.format("visits")
+CHANGES = BASE.format("accounts") + ' or key:"dimensions/accounts"'
+AGAIN = {"bronze_visits": {"replace": True}, "silver_visits": {"replace": True}}
+LOSING = [_over('key:"bronze/lost"', 3, 3) | {"red": True}, _over(SILVER.format("lost"), 3, 3)]
+ALL = [_over(EVENTS, 0, 3), _over(CHANGES, 0, 3), *LOSING]
+FOLLOWED = {"continuous": ["--streams", "visits,accounts", "--rows", "70", "--upkeep", "0.3"]}
+SCENARIOS = [
+    Scenario("events", "empty", [_over(EVENTS, 0, 3)]),
+    Scenario("changes", "empty", [_over(CHANGES, 0, 3)]),
+    Scenario("more events", "half", [_over(EVENTS, 2, 3)]),
+    Scenario("more changes", "half", [_over(CHANGES, 2, 3)]),
+    Scenario("losses", "half", LOSING),
+    Scenario("replace", "whole", [_over(EVENTS, 0, 1, **AGAIN)]),
+    Scenario("other rules", "whole", [_over(EVENTS, 0, 3)], STRICTER),
+    Scenario(
+        "replay", "whole", [{"job": "replay_quarantine", "config": {"stream": "visits"}}], {"least": -5}
+    ),
+    Scenario("mend", "spoiled", [_over(EVENTS, 1, 1)]),
+    Scenario(
+        "acknowledge",
+        "whole",
+        [{"job": "acknowledge_loss", "config": {"stream": "lost", "reason": "a test"}}],
+    ),
+    Scenario("continuous", "half", [FOLLOWED | {"until": "caught_up"}]),
+    Scenario(
+        "continuous worker",
+        "half",
+        [FOLLOWED | {"until": "stopped", "seconds": 3}],
+        again=[FOLLOWED | {"until": "caught_up"}],
+    ),
+]
+
+
+def send(servers: str, batch: int) -> None:
+    """Produce the first or the second batch of records."""
+    rng = random.Random(batch)  # noqa: S311  # made-up data
+    begin = TODAY - timedelta(days=3)
+    today = max(TODAY, NOW - timedelta(minutes=30))
+    visits: list[Record] = []
+    for n in range(110 if batch == 1 else 60):
+        at = begin + timedelta(minutes=45 * n) if batch == 1 and n < 90 else today
+        happened = at - timedelta(hours=rng.choice([0, 0, 0, 1, 20, 60]))
+        row = {"visit": n * 7 % 41, "page": rng.choice("abc"), "amount": f"{n % 3}.50"}
+        value: bytes | None = json.dumps(row | {"at": happened.isoformat(), "note": f"n{n}"}).encode()
+        if n % 12 == 5:
+            value = (b"garbage", None, b"{}", json.dumps(row | {"amount": "-1"}).encode())[n // 12 % 4]
+        if n % 12 == 9:
+            value = json.dumps(row | {"amount": "-2.00", "at": happened.isoformat()}).encode()
+        visits += [Record(value, _ms(at), partition=n % 2)] * (2 if n % 15 == 0 else 1)
+    changes = [
+        Record(
+            json.dumps(
+                {"account": n % 11, "number": n * 37 % 101, "place": f"p{n % 4}", "gone": n % 9 == 0}
+            ).encode(),
+            _ms(begin + timedelta(hours=1.2 * n) if batch == 1 else today),
+            partition=n % 2,
+        )
+        for n in range(50 if batch == 1 else 20)
+    ]
+    lost = [Record(r.value, _ms(today)) for r in visits[:12]]
+    for topic, records, partitions in ((VISITS, visits, 2), (ACCOUNTS, changes, 2), (LOST, lost, 1)):
+        made = fill(servers, topic, records if batch == 1 else (), partitions)
+        if batch == 2:
+            _produce(made, records, partitions)
+    if batch == 2:  # what came meanwhile is gone before it was read, but for the last
+        gone = TopicPartition(LOST, 0, 20)
+        admin = AdminClient({"bootstrap.servers": servers})  # kept: dropped, it cancels what it was asked
+        admin.delete_records([gone])[gone].result(30)
+
+
+def _produce(made: MadeTopic, records: Sequence[Record], partitions: int) -> None:
+    for partition in range(partitions):
+        mine = [r for r in records if r.partition == partition]
+        made.produce((r.value for r in mine), stamps=(r.stamp_ms for r in mine), partition=partition)
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

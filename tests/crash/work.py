@@ -1,0 +1,165 @@
+"""What forked children do: run a project as Dagster does, look at its lake, hold it against another.
+
+Loaded in the fork server, with everything that a run needs. Decides what of a lake must be equal however
+often its runs were killed: all rows of all tables, without times of day, ids of runs and numbers of commits.
+"""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import resources.lake
+from assets import aftermath, continuous
+from sluice.tables import LEDGER_TABLE
+from tests.crash import seam
+from tests.running import Project
+
+_OF_RUNS = {"ingested_at", "_ingested_at", "quarantined_at", "batch_id", "written_at", "acknowledged_at"}
+_ACCOUNT = ("read", "settled", "quarantined", "tombstones", "ignored", "gaps", "holes")
+_OURS = ("system/tiles", "system/acknowledged")  # of the system's tables: these must be equal as they are
+
+
+def project(folder: str, servers: str) -> Project:
+    """Give a project: its lake and contracts lie in the folder."""
+    return Project(Path(folder), servers)
+
+
+def run(
+    folder: str,
+    servers: str,
+    steps: Sequence[Mapping[str, Any]],
+    *,
+    log: str = "",
+    death: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 100,
+) -> None:
+    """Do steps (`select`, `tiles`, `config`, or `job`, `config`); count events where a log is named.
+
+    A step that is `red` may end with a check that failed.
+    """
+    resources.lake._CONFIGURATION["delta.checkpointInterval"] = str(checkpoint_every)
+    made = project(folder, servers)
+    if log:
+        at = dict(death) if death else None
+        if at:
+            at["event"] = seam.Event(**at["event"])
+        seam.arm(made.uri, Path(log), seam.Death(**at) if at else None)
+    for step in steps:
+        if "continuous" in step:
+            follow(made, step)
+            continue
+        if "job" in step:
+            outcome = made.job(step["job"], step["config"])
+        else:
+            tiles = step["tiles"]
+            config = {op: {"config": given} for op, given in step.get("config", {}).items()}
+            outcome = made.run(step["select"], tuple(tiles) if isinstance(tiles, list) else tiles, **config)
+        assert outcome.success or (step.get("red") and outcome.failed_checks), outcome
+    seam.mark("the end")
+
+
+def follow(made: Project, step: Mapping[str, Any]) -> None:
+    """Follow streams in continuous mode: until caught up, or until it is asked to stop after some seconds."""
+    os.environ.update(made.environment)
+    if "seconds" in step:
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        signal.setitimer(signal.ITIMER_REAL, step["seconds"])
+    assert continuous.main([*step["continuous"], "--until", step["until"]]) == 0
+
+
+def run_again(folder: str, servers: str, steps: Sequence[Mapping[str, Any]], expected: str) -> None:
+    """Do the steps of a run that was killed once more, then hold the lake against an undisturbed one."""
+    run(folder, servers, steps)
+    compare(folder, servers, expected)
+
+
+def save(folder: str, servers: str, target: str) -> None:
+    """Write what must be equal of a lake into a folder, after the equations were proven."""
+    made = project(folder, servers)
+    prove(made)
+    Path(target).mkdir(parents=True)
+    for name, rows in state(made).items():
+        rows.write_ipc(Path(target) / f"{name.replace('/', '.')}.arrow")
+
+
+def compare(folder: str, servers: str, expected: str) -> None:
+    """Hold a lake against what `save` wrote, and prove its equations."""
+    made = project(folder, servers)
+    found = state(made)
+    for file in sorted(Path(expected).glob("*.arrow")):
+        wanted, rows = pl.read_ipc(file), found.pop(file.stem.replace(".", "/"))
+        if not rows.equals(wanted):
+            more = rows.join(wanted, on=wanted.columns, how="anti", nulls_equal=True)
+            less = wanted.join(rows, on=wanted.columns, how="anti", nulls_equal=True)
+            raise AssertionError(f"{file.stem}: {rows.height} rows, not {wanted.height}\n+{more}\n-{less}")
+    assert not found, f"tables that should not be there: {sorted(found)}"
+    prove(made)
+
+
+def prove(made: Project) -> None:
+    """Hold the three equations and the ledger of every stream that has been read."""
+    streams = [p.name for p in Path(made.uri, "bronze").glob("*")]
+    for name in streams:
+        aftermath.finish(made.lake(), made.stream(name), "bronze")
+        aftermath.finish(made.lake(), made.stream(name), "silver")
+    made.prove(*sorted(streams))
+
+
+def state(made: Project) -> dict[str, pl.DataFrame]:
+    """Give all tables of a lake, sorted, without what only tells of runs."""
+    root = Path(made.uri)
+    names = sorted(p.parent.relative_to(root).as_posix() for p in root.glob("*/*/_delta_log"))
+    found = {n: _plain(made.table(n)) for n in names if not n.startswith("system/") or n in _OURS}
+    return found | {LEDGER_TABLE.name: accounts(made.table(LEDGER_TABLE.name))}
+
+
+def _plain(rows: pl.DataFrame) -> pl.DataFrame:
+    moments = [pl.col(n).is_not_null() for n in ("resolved_at", "closed_at") if n in rows.columns]
+    told = rows.drop(_OF_RUNS, strict=False).with_columns(moments)
+    flat = [name for name, dtype in told.schema.items() if not dtype.is_nested()]
+    return told.select(sorted(told.columns)).sort(sorted(flat))
+
+
+def accounts(ledger: pl.DataFrame) -> pl.DataFrame:
+    """Sum the accounts of each tile's last generation, however its records fell into batches."""
+    at = ["stream", "layer", "kind", "tile", "partition"]
+    last = pl.col("generation") == pl.col("generation").max().over("stream", "layer", "tile")
+    settled = pl.sum_horizontal("accepted", "duplicates", "conflicts")
+    return ledger.filter(last).with_columns(settled=settled).group_by(at).agg(pl.col(_ACCOUNT).sum()).sort(at)
+
+
+def spoil(folder: str, servers: str) -> None:
+    """Take some records out of a complete tile of bronze, as a person could."""
+    made = project(folder, servers)
+    handle = made.lake().open("bronze/visits")
+    assert handle is not None
+    tile = sorted(made.table("bronze/visits")["tile"].unique())[1]
+    handle.delete(f"tile = '{tile}' AND partition = 1")
+
+
+def soak(kind: str, folder: str) -> None:
+    """Work on the numbers in one of the ways that there are: Dagster's run, or continuous mode."""
+    if kind == "dagster":
+        made = project(folder, os.environ["KAFKA_BOOTSTRAP_SERVERS"])
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
+        outcome = made.both("numbers", today)
+        assert outcome.success, outcome
+        return
+    arguments = [
+        "--streams",
+        "numbers",
+        "--until",
+        kind,
+        "--lease",
+        "3",
+        "--upkeep",
+        "1",
+        "--interval",
+        "0.2",
+    ]
+    assert continuous.main(arguments) == 0
