@@ -8,8 +8,10 @@ None, and the client's messages do the same work.
 import ctypes
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from ctypes import byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from threading import Lock
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -38,13 +40,12 @@ class Native:
         self._ready = ready
         self._topic = topic.encode()
         self._chunk = ready.chunk(self._topic)
-        self._raised: BaseException | None = None
-        self._on_error = _ON_ERROR(self._failed)
-        self._tell: Callable[[KafkaError], object] | None = config.get("error_cb")
-        self._handle = _open(ready.client, config, self._on_error if self._tell else None)
+        self._ear = _Ear(config.get("error_cb"))
+        self._handle = _open(ready.client, config, self._ear)
         self._queue = c_void_p(ready.client.rd_kafka_queue_get_consumer(self._handle))
-        self._close = weakref.finalize(
-            self, _close, ready, self._handle, self._queue, self._chunk, self._on_error, os.getpid()
+        self._busy = Lock()  # what is freed while it works would take the process with it
+        self._free = weakref.finalize(
+            self, _free, ready, self._handle, self._queue, self._chunk, self._ear, self._busy, os.getpid()
         )
 
     def begin(self, places: Mapping[int, int]) -> None:
@@ -61,16 +62,28 @@ class Native:
         Raises:
             MemoryError: it does not hold the records.
         """
-        chunk, functions = self._chunk, self._ready.functions
-        failed = self._ready.code.take(
-            byref(chunk), functions, self._queue, c_int64(rows), c_int64(size), c_int64(int(seconds * 1000))
-        )
-        if failed:
-            self._ready.code.discard(byref(chunk))
-            raise MemoryError
-        if self._raised:
-            raised, self._raised = self._raised, None
-            raise raised
+        chunk, code = self._chunk, self._ready.code
+        with self._at_work():
+            bounds = c_int64(rows), c_int64(size), c_int64(int(seconds * 1000))
+            if code.take(byref(chunk), self._ready.functions, self._queue, *bounds):
+                code.discard(byref(chunk))
+                raise MemoryError
+            self._ear.raise_heard()
+            return self._given(chunk)
+
+    def close(self) -> None:
+        """As `Source` says."""
+        self._free()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._busy:
+            if not self._free.alive:
+                raise RuntimeError("the source is closed")
+            yield
+
+    def _given(self, chunk: Any) -> Chunk:
+        """Give what a chunk has, and empty it."""
         events = [
             Event(
                 KafkaError(told.code, told.text.decode(errors="replace")),
@@ -84,17 +97,14 @@ class Native:
         size = chunk.bytes
         return Chunk(self._ready.frame(chunk), size, reached, events)
 
-    def close(self) -> None:
-        """As `Source` says."""
-        self._close()
-
     def _assign(self, function: str, places: Mapping[int, int]) -> None:
         client = self._ready.client
         listed = c_void_p(client.rd_kafka_topic_partition_list_new(len(places)))
         for partition, offset in places.items():
             client.rd_kafka_topic_partition_list_add(listed, self._topic, partition)
             client.rd_kafka_topic_partition_list_set_offset(listed, self._topic, partition, c_int64(offset))
-        error = c_void_p(getattr(client, function)(self._handle, listed))
+        with self._at_work():
+            error = c_void_p(getattr(client, function)(self._handle, listed))
         client.rd_kafka_topic_partition_list_destroy(listed)
         if error:
             failure = KafkaError(
@@ -103,8 +113,22 @@ class Native:
             client.rd_kafka_error_destroy(error)
             raise KafkaException(failure)
 
-    def _failed(self, _handle: int, error: int, reason: bytes, _opaque: int) -> None:
-        """Tell the caller's `error_cb`, within `take`; what it raises is raised there."""
+
+class _Ear:
+    """Tells the caller's `error_cb`, within `take`; what it raises waits for `raise_heard`."""
+
+    def __init__(self, tell: Callable[[KafkaError], object] | None) -> None:
+        self._tell = tell
+        self._raised: BaseException | None = None
+        self.callback = _ON_ERROR(self._hear) if tell else None  # librdkafka calls it as long as it lives
+
+    def raise_heard(self) -> None:
+        """Raise what the callback raised, once."""
+        raised, self._raised = self._raised, None
+        if raised:
+            raise raised
+
+    def _hear(self, _handle: int, error: int, reason: bytes, _opaque: int) -> None:
         try:
             if self._tell:
                 self._tell(KafkaError(error, reason.decode(errors="replace")))
@@ -112,14 +136,14 @@ class Native:
             self._raised = raised
 
 
-def _open(client: ctypes.CDLL, config: Mapping[str, Any], on_error: Any) -> c_void_p:
+def _open(client: ctypes.CDLL, config: Mapping[str, Any], ear: _Ear) -> c_void_p:
     """Make a consumer that logs nothing; wrong options are the client's own error."""
     options = c_void_p(client.rd_kafka_conf_new())
     text = ctypes.create_string_buffer(_TEXT)
     size = c_size_t(_TEXT)
     client.rd_kafka_conf_set_log_cb(options, None)
-    if on_error:
-        client.rd_kafka_conf_set_error_cb(options, on_error)
+    if ear.callback:
+        client.rd_kafka_conf_set_error_cb(options, ear.callback)
     for name, value in config.items():
         told = str(value).lower() if isinstance(value, bool) else str(value)
         if name not in _OURS and client.rd_kafka_conf_set(options, name.encode(), told.encode(), text, size):
@@ -133,9 +157,12 @@ def _open(client: ctypes.CDLL, config: Mapping[str, Any], on_error: Any) -> c_vo
     return handle
 
 
-def _close(ready: Code, handle: c_void_p, queue: c_void_p, chunk: Any, _on_error: Any, process: int) -> None:
-    ready.code.discard(byref(chunk))
+def _free(
+    ready: Code, handle: c_void_p, queue: c_void_p, chunk: Any, _ear: _Ear, busy: Lock, process: int
+) -> None:
     if os.getpid() != process:  # a fork has the memory, not the threads
         return
-    ready.client.rd_kafka_queue_destroy(queue)
-    ready.client.rd_kafka_destroy_flags(handle, _NO_LEAVING)
+    with busy:
+        ready.code.discard(byref(chunk))
+        ready.client.rd_kafka_queue_destroy(queue)
+        ready.client.rd_kafka_destroy_flags(handle, _NO_LEAVING)

@@ -31,6 +31,7 @@ _FAST: Mapping[str, Any] = {
     "group.id": "sluice",  # never joined: the client asks for a name
 }
 _PATIENCE = 0.02  # seconds that messages are waited for at a time where a range may be at its stop
+_TAIL_PATIENCE = 0.2  # the same of a tail: no signal is served meanwhile
 _CHUNK_ROWS = 20_000
 _CHUNK_BYTES = 16 << 20
 _ENDLESS = 2**63 - 1  # the stop of a tail
@@ -129,12 +130,13 @@ class Reader:
         first = {p: self._next[p] for p in self._open()}
         holes = self._place()
         endless = min(self._stops.values(), default=_ENDLESS) == _ENDLESS
+        patience = _TAIL_PATIENCE if endless else _PATIENCE
         frames, rows, size, wait = [pl.DataFrame(schema=RECORD)], 0, 0, seconds
         while self._left() and not self._lost and rows < max_rows and size < max_bytes:
             chunk = self._source.take(
                 min(max_rows - rows, _CHUNK_ROWS, self._left()),
                 min(max_bytes - size, _CHUNK_BYTES),
-                wait if endless else min(wait, _PATIENCE),
+                min(wait, patience),
             )
             for event in chunk.events:
                 self._note(event)

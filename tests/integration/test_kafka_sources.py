@@ -1,7 +1,10 @@
 """The two sources of records, machine code and the Python client, give the same of the same log."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from threading import Thread
 
 import polars as pl
 import pytest
@@ -125,6 +128,33 @@ def test_a_chunk_outlives_its_source(topic: Make, way: Open) -> None:
     part = chunk.records.select("value").slice(1_000, 5)
     del chunk, source
     assert part["value"].to_list() == sent[1_000:1_005]
+
+
+def test_one_that_is_closed_refuses_work(topic: Make, way: Open) -> None:
+    made = topic()
+    source = way({"bootstrap.servers": made.servers, **_FAST}, made.name)
+    source.begin({0: 0})
+    worker = Thread(target=lambda: [source.take(10, 10, 0.2) for _ in range(100)], daemon=True)
+    with pytest.MonkeyPatch.context() as patch:
+        failed: list[BaseException | None] = []
+        patch.setattr("threading.excepthook", lambda told: failed.append(told.exc_value))
+        worker.start()
+        source.close()
+        worker.join(30)
+    assert [type(error) for error in failed] == [RuntimeError]
+    with pytest.raises(RuntimeError):
+        source.begin({0: 0})
+
+
+def test_one_that_is_forgotten_is_freed(topic: Make) -> None:
+    made = topic()
+    source = by_code({"bootstrap.servers": made.servers, "error_cb": print, **_FAST}, made.name)
+    source.begin({0: 0})
+    source.take(10, 10, 0.1)
+    gone = weakref.ref(source)
+    del source
+    gc.collect()
+    assert gone() is None
 
 
 def test_rows_and_bytes_bound_a_chunk(topic: Make, way: Open) -> None:
