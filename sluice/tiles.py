@@ -173,7 +173,7 @@ class _Plan:
         place, height, best, lowest = start, 0.0, start, -float(HYSTERESIS)
         nodes = [node for node in self._samples() if node[0] >= start]
         if max(self.seen.read(start, start + 1)["stamp"], default=0) >= end + HOUR_MS:  # wrong, or a pause
-            nodes = self._probes(start, nodes[0][0] if nodes else self.high) + nodes
+            nodes = sorted(nodes + self._probes(start))
         for i, (at, stop, stamps) in enumerate(nodes):
             until = (at + nodes[i + 1][0]) // 2 if i + 1 < len(nodes) else self.high
             counted = bisect_right(stamps, latest)
@@ -192,13 +192,13 @@ class _Plan:
             self.samples = [self._sample(at) for at in places]
         return self.samples
 
-    def _probes(self, start: int, stop: int) -> list["_Sample"]:
-        """Read, once, samples between a place and `stop`, each twice as far away as the one before it.
+    def _probes(self, start: int) -> list["_Sample"]:
+        """Read, once, samples after a place, each twice as far away as the one before it.
 
         So of two stretches that follow each other, the second being the longer, one sample lies in that.
         """
         if self.probes[0] != start:
-            distances = takewhile(lambda d: start + d < stop, (HYSTERESIS << i for i in count()))
+            distances = takewhile(lambda d: start + d < self.high, (HYSTERESIS << i for i in count()))
             self.probes = start, [self._sample(start + distance) for distance in distances]
         return self.probes[1]
 

@@ -1,9 +1,13 @@
 """Bounds of tiles against the plainest way to find them, on made-up logs."""
 
-from hypothesis import given
+from bisect import bisect_left
+from unittest.mock import patch
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_logs import MadeLog, brute_force
 
+from sluice import tiles
 from sluice.tiles import HOUR_MS, bounds, first_offset
 
 START = 1_700_000_000_000
@@ -60,3 +64,55 @@ def test_planning_in_steps_gives_the_same_bounds(
     before = bounds(log, log.low, ends_ms[:at], now)
     after = bounds(log, before[-1] if before else log.low, ends_ms[at:], now)
     assert before + after == once
+
+
+@given(logs(), ends, nows, st.integers(1, 40))
+def test_what_was_read_and_what_is_asked_say_the_same(
+    log: MadeLog, ends_ms: list[int], now: int, reach: int
+) -> None:
+    """However little is read ahead, or asked at once: the same bounds."""
+    wanted = bounds(log, log.low, ends_ms, now)
+    with patch.multiple(tiles, _REACH=reach, _MOST_ASKED=1):
+        assert bounds(log, log.low, ends_ms, now) == wanted
+
+
+@given(
+    st.integers(1, 400),
+    st.integers(0, 399),
+    st.one_of(st.integers(0, LAST), st.integers(START, START + 20 * HOUR_MS)),
+)
+def test_one_wrong_clock_puts_at_most_its_own_record_into_a_neighbour(
+    count: int, at: int, wrong: int
+) -> None:
+    """Each bound lies where it lay without the wrong stamp, or one record beside."""
+    stamps = [START + i * HOUR_MS // 20 for i in range(count)]
+    hours = [START + i * HOUR_MS for i in range(1, 21)]
+    right = bounds(MadeLog(list(range(count)), stamps), 0, hours, LAST)
+    stamps[min(at, count - 1)] = wrong
+    found = bounds(MadeLog(list(range(count)), stamps), 0, hours, LAST)
+    assert all(abs(a - b) <= 1 for a, b in zip(right, found, strict=True))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 500), st.integers(1, 300), st.integers(2 * HOUR_MS, 10**12), st.integers(1, 60))
+def test_a_long_stretch_of_wrong_clocks_is_seen_through(
+    begin: int, length: int, ahead: int, pace: int
+) -> None:
+    """Longer than what is read around a bound, shorter than lies between two samples of the log.
+
+    Where the records of the tile that follow the stretch are thrice as many, or none.
+    """
+    stamps = [START + i * pace * 1_000 for i in range(begin + 5 * length + 400)]
+    ahead += stamps[-1] - START  # an hour or more after the end of every tile
+    wrong = [
+        *stamps[:begin],
+        *(stamp + ahead for stamp in stamps[begin : begin + length]),
+        *stamps[begin + length :],
+    ]
+    hours = [START + i * HOUR_MS for i in range(1, 200) if START + i * HOUR_MS <= stamps[-1] + HOUR_MS]
+    log = MadeLog(list(range(len(wrong))), wrong)
+    with patch.multiple(tiles, HYSTERESIS=20, _REACH=25, SAMPLES=1, SAMPLE_OFFSETS=3):
+        found = bounds(log, 0, hours, LAST)
+    for bound, best, end in zip(found, brute_force(log, 0, hours, LAST), hours, strict=True):
+        if not begin < bisect_left(stamps, end) < begin + 4 * length + 100:
+            assert bound == best
