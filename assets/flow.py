@@ -6,7 +6,6 @@ bounds say, never the stamps), and what follows when something else moved the ta
 begins where they stand. So it refuses to remember: progress is in the tables alone.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,9 +18,9 @@ import polars as pl
 
 from assets import bounds
 from assets.ahead import ahead
-from assets.bounds import Bounds
 from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
+from assets.needed import Owned, known, needed
 from assets.refine import Refined, Work, decide, generation, read_bronze, refine
 from resources.kafka import Batch, KafkaResource
 from resources.kafka_read import Reader
@@ -31,9 +30,7 @@ from sluice.accounts import Slice
 from sluice.contract import Stream
 from sluice.errors import RetryableError, StaleWriterError
 
-Owned = tuple[Bounds, Slice]
 Appended = tuple[pl.DataFrame, list[Owned]]  # rows of bronze, and the slices that they fill
-_ENDLESS = 2**63 - 1  # where an open tile ends
 _IDLE = 1.0  # seconds between two looks of a worker that has no partition
 _PAUSE = 1.0  # seconds after a failure that may pass
 
@@ -46,29 +43,6 @@ class Pace:
     rows: int = 200_000
     bytes: int = 64 << 20
     patience: float = 120.0
-
-
-@dataclass
-class _Needed:
-    """What bronze lacks of one partition: bounds in the log's order, and where each is read from."""
-
-    owned: list[Bounds] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    stops: list[int] = field(default_factory=list)
-
-    def place(self, at: int) -> int:
-        """Give the next offset to read from `at` on; the open tile has no end."""
-        index = bisect_right(self.stops, at)
-        return at if index == len(self.stops) else max(at, self.starts[index])
-
-    def within(self, first: int, stop: int) -> Iterator[Owned]:
-        """Cut a range of offsets by the tiles that own it."""
-        for index in range(bisect_right(self.stops, first), len(self.stops)):
-            bound, begin = self.owned[index], max(first, self.owned[index].first_offset)
-            end = min(stop, self.stops[index])
-            if begin >= stop:
-                return
-            yield bound, Slice(bound.tile, bound.epoch, bound.partition, begin, end)
 
 
 @dataclass
@@ -127,8 +101,7 @@ class Flow:
 
     def _session(self, stop: Event, goals: Mapping[int, int] | None) -> bool:
         """Follow the log from where the tables are until anything changes; tell if the goals are reached."""
-        topic = self.kafka.topic(self.stream.topic)
-        self.partitions, self._topic_id = topic.partitions, topic.id
+        self.partitions = self.kafka.topic(self.stream.topic).partitions
         mine = set(self.share(self.partitions))
         if not mine:
             stop.wait(_IDLE)
@@ -167,9 +140,8 @@ class Flow:
     def _appended(self, batches: Iterator[Batch], mine: set[int]) -> Iterator[Appended]:
         """Append each batch to bronze, as its tiles' bounds cut it."""
         for batch in batches:
-            made_again = batch.topic_id not in (None, self._topic_id)
-            if made_again or self.clock() >= self._rolls_at:  # bounds are written before they are used
-                self._roll(mine)  # which refuses another topic
+            if self.clock() >= self._rolls_at:  # bounds are written before they are used
+                self._roll(mine)
             for ranges in self._ranges(batch):
                 done = Ingested([])
                 rows = append(self.lake, self.stream, batch, ranges, self.run_id, done)
@@ -194,20 +166,7 @@ class Flow:
         current = self.stream.partitions.tile_at(now)
         bounds.ensure(self.lake, self.kafka, self.stream, [current], now)
         self._rolls_at = self.stream.partitions.window(current).end
-        bronze = self.lake.ensure(tables.bronze(self.stream))
-        needed = {partition: _Needed() for partition in mine}
-        for bound in self._known(mine):
-            at, end = position(bronze, self.stream, bound), bound.next_offset
-            if end is None or at < end:
-                lacks = needed[bound.partition]
-                lacks.owned.append(bound)
-                lacks.starts.append(at)
-                lacks.stops.append(_ENDLESS if end is None else end)
-        self._needed = needed
-
-    def _known(self, mine: Collection[int]) -> list[Bounds]:
-        every = bounds.stored(self.lake, self.stream)["tile"].unique()
-        return [b for b in bounds.known(self.lake, self.stream, every) if b.partition in mine]
+        self._needed = needed(self.lake, self.stream, mine)
 
     def _mend(self) -> None:
         """Once in a run: hold the open tile against its bronze and today's contract."""
@@ -231,7 +190,7 @@ class Flow:
     def _undecided(self, mine: Collection[int]) -> Iterator[Owned]:
         bronze = self.lake.ensure(tables.bronze(self.stream))
         silver = self.lake.ensure(tables.silver(self.stream))
-        for bound in self._known(mine):
+        for bound in known(self.lake, self.stream, mine):
             first, stop = position(silver, self.stream, bound), position(bronze, self.stream, bound)
             for start in range(first, stop, self.pace.rows):
                 end = min(start + self.pace.rows, stop)
