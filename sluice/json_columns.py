@@ -20,7 +20,7 @@ from sluice.json_shape import Tree, tree
 
 CHUNK = 32 << 20  # bytes read at once: bounds memory
 FEW = 500  # values for which the fast way's preparations do not pay
-FEW_NATIVE = 20  # the same for machine code
+FEW_NATIVE = 50  # the same for machine code
 
 
 def read_columns(

@@ -37,7 +37,7 @@ class _Told:
 
     def __init__(self, code: ctypes.CDLL, handle: int, nodes: int) -> None:
         freed = weakref.finalize(self, code.json_free, handle)
-        freed.atexit = False  # columns may still be read then
+        freed.atexit = False  # type: ignore[misc]  # columns may still be read then; typeshed is wrong
         numbers = array("q", bytes(_BYTES * (_HEADER + _PER_NODE * nodes)))
         code.json_tell(handle, numbers.buffer_info()[0])
         self.header = list(numbers[:_HEADER])
@@ -149,6 +149,8 @@ def _read_again(
     values: pl.Series, doubts: pl.DataFrame, columns: Sequence[Column], options: Json
 ) -> tuple[dict[int, list[tuple[int, Any]]], pl.DataFrame]:
     """Read single values strictly: by column, what fits in which row; and the failures of the others."""
+    if doubts.is_empty():
+        return {}, pl.DataFrame(schema=READ_FAILURES)
     readers = [(reader(column.dtype, options), ".".join(column.path)) for column in columns]
     texts = doubts.select(
         pl.lit(values).gather(pl.col("row")).bin.slice(pl.col("start"), pl.col("size"))
@@ -157,6 +159,7 @@ def _read_again(
     seen: dict[tuple[int, bytes], tuple[Any, list[Misfit]]] = {}  # wrong values are often the same
     found: list[int] = []
     misfits: list[Misfit] = []
+    rows = doubts["row"].to_list()
     for place, key in enumerate(zip(doubts["column"].to_list(), texts.to_list(), strict=True)):
         known = seen.get(key)
         if known is None:
@@ -167,7 +170,7 @@ def _read_again(
             misfits += known[1]
             found += [place] * len(known[1])
         else:
-            fits.setdefault(key[0], []).append((doubts["row"][place], known[0]))
+            fits.setdefault(key[0], []).append((rows[place], known[0]))
     names = pl.Series([column.name for column in columns], dtype=pl.String)
     listed = doubts[pl.Series(found, dtype=pl.UInt32)]
     failures = pl.DataFrame(
