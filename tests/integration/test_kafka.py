@@ -23,6 +23,12 @@ Make = Callable[..., MadeTopic]
 START = 1_700_000_000_000
 
 
+@pytest.fixture
+def looking(kafka: str) -> KafkaResource:
+    """Give the resource to tests that read no records."""
+    return KafkaResource(bootstrap_servers=kafka, stall_seconds=5)
+
+
 @pytest.fixture(params=["machine code", "Python"])
 def resource(kafka: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KafkaResource:
     """Give the resource with each source of records."""
@@ -218,24 +224,24 @@ def test_ten_megabytes_in_one_value(resource: KafkaResource, topic: Make) -> Non
     assert records["value"].to_list() == [b"before", big, b"after"]
 
 
-def test_a_topic_made_again_has_another_id(resource: KafkaResource, topic: Make) -> None:
+def test_a_topic_made_again_has_another_id(looking: KafkaResource, topic: Make) -> None:
     made = topic(partitions=2)
-    before = resource.topic(made.name)
+    before = looking.topic(made.name)
     assert before.partitions == (0, 1)
-    assert resource.topic(made.name) == before
+    assert looking.topic(made.name) == before
     admin = AdminClient({"bootstrap.servers": made.servers})
     admin.delete_topics([made.name])[made.name].result(30)
     time.sleep(1)
     topic(name=made.name)
-    after = resource.topic(made.name)
+    after = looking.topic(made.name)
     assert (after.id != before.id, after.partitions) == (True, (0,))
 
 
-def test_an_unknown_topic_is_named(resource: KafkaResource) -> None:
+def test_an_unknown_topic_is_named(looking: KafkaResource) -> None:
     with pytest.raises(TopicMissingError, match="'no-such'"):
-        resource.topic("no-such")
+        looking.topic("no-such")
     with pytest.raises(TopicMissingError, match="'no-such'"):
-        resource.watermarks("no-such", [0])
+        looking.watermarks("no-such", [0])
 
 
 def test_a_dead_broker_gives_one_clear_error_soon(capfd: pytest.CaptureFixture[str]) -> None:
@@ -259,12 +265,12 @@ def test_records_that_do_not_come_are_an_error_that_says_where(resource: KafkaRe
         list(impatient.read(made.name, {0: (0, 9)}, max_rows=100, max_bytes=1 << 20))
 
 
-def test_bounds_are_found_on_a_real_log(resource: KafkaResource, topic: Make) -> None:
+def test_bounds_are_found_on_a_real_log(looking: KafkaResource, topic: Make) -> None:
     made = topic()
     stamps = [START + i * 60_000 for i in range(600)]
     stamps[5], stamps[200] = START + 10**11, START - 10**11
     made.produce([b"x"] * 600, stamps=stamps)
-    log = resource.log(made.name, 0)
+    log = looking.log(made.name, 0)
     assert first_offset(log, START + 60_000) == 1
     assert (log.low, log.high, log.in_order) == (0, 600, False)
     ends = [START + i * HOUR_MS for i in range(1, 12)]
@@ -273,20 +279,20 @@ def test_bounds_are_found_on_a_real_log(resource: KafkaResource, topic: Make) ->
     assert stretch.rows() == [(i, stamps[i]) for i in range(100, 103)]
 
 
-def test_a_log_stamped_by_the_broker_is_in_order(resource: KafkaResource, topic: Make) -> None:
+def test_a_log_stamped_by_the_broker_is_in_order(looking: KafkaResource, topic: Make) -> None:
     made = topic(message_timestamp_type="LogAppendTime")
     made.produce([b"x"] * 10)
-    log = resource.log(made.name, 0)
+    log = looking.log(made.name, 0)
     assert log.in_order
     assert bounds(log, 0, [1, 2**45], 2**46) == [0, 10]
 
 
-def test_uncommitted_records_are_seen_by_look_ups(resource: KafkaResource, topic: Make) -> None:
+def test_uncommitted_records_are_seen_by_look_ups(looking: KafkaResource, topic: Make) -> None:
     made = topic()
     producer = made.transactions()
     producer.begin_transaction()
     made.produce([b"open"] * 4, producer=producer, stamps=[START + i for i in range(4)])
-    log = resource.log(made.name, 0)
+    log = looking.log(made.name, 0)
     assert log.offsets_for_times([START + 2]) == [2]
     assert log.stamps(0, 9)["offset"].to_list() == [0, 1, 2, 3]
     producer.abort_transaction(30)
