@@ -16,7 +16,8 @@ from deltalake import DeltaTable
 from assets import aftermath, bounds, equations, side_tables
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
-from assets.settle import AT, Batch, settle
+from assets.meet import AT
+from assets.settle import Batch, settle
 from resources.lake import ATTEMPTS, Lake
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice
@@ -71,7 +72,7 @@ def refine(
         BronzeMissingError: a tile was never ingested.
         LakeError, RaceLostError: the lake failed; all commits so far stand.
     """
-    owned = bounds.known(lake, stream, wanted)
+    owned = bounds.every_epoch(lake, stream, wanted)
     if missing := sorted(set(wanted) - {b.tile for b in owned}):
         raise BronzeMissingError(stream.name, missing)
     done = Refined(sorted({b.tile for b in owned}))
@@ -107,7 +108,7 @@ def _plan(lake: Lake, stream: Stream, owned: Sequence[Bounds], rows: int, *, rep
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
     told = accounts.current(aftermath.ledger(lake, stream, "silver"))
-    other = (pl.col("epoch") == stream.epoch) & (pl.col("code_version") != stream.code_version)
+    other = pl.col("code_version") != stream.code_version
     other_rules = set(told.filter(other)["tile"])
     decided = sorted({b.tile for b in owned if position(silver, stream, b) > b.first_offset})
     uneven = set(equations.silver_unequal(lake, stream, decided)["tile"]) if decided else set()
@@ -164,9 +165,9 @@ def decide(lake: Lake, stream: Stream, work: Work, records: pl.DataFrame, run_id
     done.unknown.update(judged.unknown)
     name = accounts.batch_id("silver", stream.name, work.generation, work.slices)
 
-    def accounting(decided: pl.DataFrame) -> list[Account]:
+    def accounting(stands: pl.DataFrame, lost: pl.DataFrame) -> list[Account]:
         return judged.accounts(
-            stream, decided, work.slices, generation=work.generation, run_id=run_id, batch_id=name
+            stream, stands, lost, work.slices, generation=work.generation, run_id=run_id, batch_id=name
         )
 
     def step() -> None:

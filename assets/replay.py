@@ -12,8 +12,9 @@ from functools import partial
 import polars as pl
 
 from assets import aftermath
+from assets.meet import AT
 from assets.refine import bronze_at, contents, generation
-from assets.settle import AT, Batch, Settled, settle
+from assets.settle import Batch, Settled, settle
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice
@@ -86,20 +87,18 @@ def _once(lake: Lake, stream: Stream, choice: Choice, run_id: str) -> tuple[int,
     refused = lake.read(tables.quarantine(stream)).filter(choice.matches())
     at = refused.select(pl.col(c[1:]).alias(c) for c in AT).collect()
     records = bronze_at(lake, stream, at)
-    everything = judge(stream, records, decode(stream, records))
-    passing = everything.verdicts.filter(pl.col("verdict") == "quarantined")
-    chosen = everything.records.join(passing, on="_row", how="anti")
+    chosen = judge(stream, records, decode(stream, records)).passing()
     if not chosen.height:
         return records.height, None
-    judged = judge(stream, chosen.drop("_row"), decode(stream, chosen.drop("_row")))
+    judged = judge(stream, chosen, decode(stream, chosen))
     tile = choice.tiles[0]
     slices = _slices(judged, tile)
     number = generation(handle, stream, tile)
     name = accounts.batch_id("silver", stream.name, number, slices)
 
-    def accounting(decided: pl.DataFrame) -> list[Account]:
+    def accounting(stands: pl.DataFrame, lost: pl.DataFrame) -> list[Account]:
         return judged.accounts(
-            stream, decided, slices, generation=number, run_id=run_id, batch_id=name, kind="replay"
+            stream, stands, lost, slices, generation=number, run_id=run_id, batch_id=name, kind="replay"
         )
 
     batch = Batch(

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 
 from assets import side_tables
 from assets.aftermath import PROMOTED, RESOLVED, announce
+from assets.meet import AT, NOTHING, GivenUp, keys_of_silver, meet
 from resources.lake import Lake
 from sluice import accounts, dedupe, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
@@ -22,9 +23,8 @@ from sluice.contract import Stream
 from sluice.dedupe import WINNER, Identity
 from sluice.tables import ROW_COORDINATES
 
-AT = ["_tile", *ROW_COORDINATES]
 Contents = Callable[[pl.DataFrame], pl.DataFrame]  # rows of silver for coordinates (columns AT), from bronze
-Accounting = Callable[[pl.DataFrame], list[Account]]  # accounts for the decided rows of the batch
+Accounting = Callable[[pl.DataFrame, pl.DataFrame], list[Account]]  # of the rows that stand, and the rest
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Batch:
         fences: names that conflict with whoever decides the same tiles.
         rebuild: whether the slices were decided before and are decided anew.
         resolves: the records of quarantine that it takes (columns AT), if it is a replay.
-        accounting: tells the accounts of the batch from its decided rows (`_kept`, `verdict`).
+        accounting: tells the accounts of the batch from its rows that stand (silver's columns), and from
+            those that do not (columns AT, `verdict`).
         contents: reads a record's row again from bronze.
     """
 
@@ -71,34 +72,35 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     """
     same = dedupe.identity(stream)
     old = _old(lake, handle, same, batch)
-    met, partitions = _meet(lake, stream, handle, same, batch)
-    rows = _Rows(lake, stream, handle, batch)
-    decided = same.decide(met)
+    given_up = GivenUp(_again(batch), side_tables.within(batch.slices, "_"))
+    met = meet(lake, stream, handle, same, batch.rows, given_up if batch.rebuild else NOTHING)
+    rows = _Rows(batch, met.whole)
+    decided = same.decide(met.rows)
     while (lacking := rows.lacking(decided)).height:  # losers of tiles that other rules decided
-        met = met.join(lacking, on=ROW_COORDINATES, how="anti")
-        decided = same.decide(met)
-    stands = decided.filter("_kept")
+        met.rows = met.rows.join(lacking, on=ROW_COORDINATES, how="anti")
+        decided = same.decide(met.rows)
+    promoted = decided.filter(pl.col("_kept") & (pl.col("_from") == "loser")).select(AT)
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))
     gone = pl.concat([old, dedupe.placed(unseated, stream).select(old.columns)])
-    promoted = stands.filter(pl.col("_from") == "loser").select(AT)
 
     losing = _verdicts(stream, decided, rows)
     _put_side_tables(lake, stream, handle, batch, losing)
 
-    entering = stands.filter(pl.col("_from") == "batch")
-    added = pl.concat(
-        [batch.rows.join(entering, on=ROW_COORDINATES, how="semi").select(rows.columns), rows.at(promoted)]
-    )
-    told = batch.accounting(_with_verdicts(decided, batch, losing))
-    touched = set(pl.concat([added, gone], how="diagonal")[same.stored_by])
+    lost = _lost(decided, losing)
+    places = pl.int_range(batch.rows.height, dtype=pl.UInt32, eager=True)
+    stands = batch.rows.filter(~places.is_in(lost["_place"].implode()))
+    back = rows.at(promoted)
+    told = batch.accounting(stands, lost)
+    touched = set(pl.concat([frame[same.stored_by].unique() for frame in (stands, back, gone)]))
     dates = {value for value in touched if isinstance(value, date)}
     metadata = {ACCOUNTS: accounts.dumps([told[0].touching(dates), *told[1:]] if told else [])}
     if promoted.height:
         metadata[PROMOTED] = announce(_plain(promoted))
     if batch.resolves is not None:
         metadata[RESOLVED] = announce(_plain(batch.resolves))
-    fences = [*batch.fences, *map(same.fence, partitions | touched)]
-    version = _commit(lake, handle, same, added, gone, batch.progress, fences, metadata)
+    fences = [*batch.fences, *map(same.fence, met.partitions | touched)]
+    added = pl.concat([stands, back]) if back.height else stands
+    version = _commit(lake, stream, handle, same, batch, added, gone, fences, metadata)
     return Settled(version, told, dates)
 
 
@@ -122,94 +124,39 @@ def _put_side_tables(
     side_tables.put(lake, tables.losers(stream), losing, also=again, slices=batch.slices, decided_on=handle)
 
 
-def _with_verdicts(decided: pl.DataFrame, batch: Batch, losing: pl.DataFrame) -> pl.DataFrame:
-    """Give the batch's own rows as they were decided, the losers among them with their verdict."""
+def _lost(decided: pl.DataFrame, losing: pl.DataFrame) -> pl.DataFrame:
+    """Give the batch's own rows that do not stand, with their verdict (null: it has none, which breaks)."""
     verdicts = losing.select(*(pl.col(c[1:]).alias(c) for c in ROW_COORDINATES), "verdict")
-    own = decided.join(batch.rows, on=ROW_COORDINATES, how="semi")
-    return own.join(verdicts, on=ROW_COORDINATES, how="left")
+    own = decided.filter(~pl.col("_kept") & (pl.col("_from") == "batch"))
+    return own.select(*AT, "_place").join(verdicts, on=ROW_COORDINATES, how="left")
 
 
 def _old(lake: Lake, handle: DeltaTable, same: Identity, batch: Batch) -> pl.DataFrame:
     """Give what silver holds of the slices already: all of it goes, and comes back if it is right."""
+    if not batch.rebuild:
+        return batch.rows.clear().select(*AT, same.stored_by)
     return lake.scan(handle).select(*AT, same.stored_by).filter(_again(batch)).collect()
 
 
 def _again(batch: Batch) -> pl.Expr:
     """Tell the rows of silver that a rebuild decides anew: its records', and strangers in its tiles."""
-    if not batch.rebuild:
-        return pl.lit(value=False)
     tiles, epochs = {s.tile for s in batch.slices}, {s.epoch for s in batch.slices}
     in_tile = pl.col("_tile").is_in(list(tiles)) & pl.col("_epoch").is_in(list(epochs))
     return side_tables.within(batch.slices, "_") | in_tile
 
 
-def _meet(
-    lake: Lake, stream: Stream, handle: DeltaTable, same: Identity, batch: Batch
-) -> tuple[pl.DataFrame, set[object]]:
-    """Bring together all rows that could be the same fact as one of the batch, or of what it gives up.
-
-    Returns:
-        the rows (key, when, AT, `_from`: silver, batch or loser, `_beaten_by`), and the dates or buckets
-        that were looked at.
-    """
-    columns = list(dict.fromkeys([*same.keys, same.when, *AT]))
-    mine = batch.rows.select(columns)
-    stored = lake.scan(handle).select(*columns, *({same.stored_by} - set(columns)))
-    beaten = _losers(lake, stream).select(*columns, "_beaten_by")
-    inside = side_tables.within(batch.slices, "_") if batch.rebuild else pl.lit(value=False)
-    keys = mine
-    if batch.rebuild:
-        given_up = stored.filter(_again(batch)).select(columns).collect()
-        keys = pl.concat([mine, given_up, beaten.filter(inside).select(columns).collect()])
-    affected = keys.select(same.keys).unique().lazy()
-    partitions: set[object] = set()
-    looked = keys
-    found = mine.clear()  # a batch without a valid row has nothing to look up
-    unfit = found.with_columns(pl.lit(None, pl.String).alias("_beaten_by"))
-    while more := same.partitions(looked) - partitions:  # rows found may lie near dates not looked at yet
-        partitions |= more
-        winners = stored.filter(pl.col(same.stored_by).is_in(list(partitions)) & ~_again(batch))
-        losing = beaten.filter(same.stored_in(partitions) & ~inside)
-        found, unfit = pl.collect_all(
-            rows.join(affected, on=same.keys, how="semi", nulls_equal=True) for rows in (winners, losing)
-        )
-        looked = pl.concat([keys, found.select(columns), unfit.select(columns)])
-    known = [
-        found.select(*columns, _from=pl.lit("silver"), _beaten_by=pl.lit(None, pl.String)),
-        mine.with_columns(_from=pl.lit("batch"), _beaten_by=pl.lit(None, pl.String)),
-        unfit.select(*columns, _from=pl.lit("loser"), _beaten_by="_beaten_by"),
-    ]
-    # equal coordinates are the same record, never a duplicate
-    return pl.concat(known).unique(ROW_COORDINATES, keep="first", maintain_order=True), partitions
-
-
-def _losers(lake: Lake, stream: Stream) -> pl.LazyFrame:
-    """Read the table of losers with silver's names, and the winner's coordinates as text."""
-    winner = pl.concat_str(*(w[1:] for w in WINNER), separator="/")
-    return lake.read(tables.losers(stream)).with_columns(
-        *(pl.col(c[1:]).alias(c) for c in AT), _beaten_by=winner
-    )
-
-
 class _Rows:
-    """Finds whole rows by their coordinates: in the batch, in silver, else again from bronze."""
+    """Finds whole rows by their coordinates: in the batch, in what was met, else again from bronze."""
 
-    def __init__(self, lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> None:
-        self._stored, self._batch = lake.scan(handle), batch
-        self.columns = list(tables.silver(stream).columns)
+    def __init__(self, batch: Batch, whole: pl.DataFrame) -> None:
+        self._batch, self._whole = batch, whole
+        self.columns = batch.rows.columns
         self._again = batch.rows.clear()  # read again from bronze, under today's contract
 
     def at(self, wanted: pl.DataFrame) -> pl.DataFrame:
         """Give the rows at coordinates (columns AT), in silver's columns."""
-        wanted = wanted.unique(ROW_COORDINATES)
-        own = self._batch.rows.join(wanted, on=ROW_COORDINATES, how="semi")
-        again = self._again.join(wanted, on=ROW_COORDINATES, how="semi")
-        there = pl.concat([own.select(self.columns), again.select(self.columns)])
-        missing = wanted.join(there, on=ROW_COORDINATES, how="anti")
-        if not missing.height:
-            return there
-        stored = self._stored.join(missing.lazy(), on=AT, how="semi").select(self.columns)
-        return pl.concat([there, stored.collect().unique(ROW_COORDINATES)])
+        found = pl.concat([self._whole, self._again]).join(wanted, on=ROW_COORDINATES, how="semi")
+        return found.unique(ROW_COORDINATES, keep="first")
 
     def lacking(self, decided: pl.DataFrame) -> pl.DataFrame:
         """Read the losers whose lot changed again; give those that break today's contract."""
@@ -256,27 +203,53 @@ def _verdicts(stream: Stream, decided: pl.DataFrame, rows: _Rows) -> pl.DataFram
 
 def _commit(
     lake: Lake,
+    stream: Stream,
     handle: DeltaTable,
     same: Identity,
+    batch: Batch,
     added: pl.DataFrame,
     gone: pl.DataFrame,
-    progress: Mapping[str, int],
     fences: Sequence[str],
     metadata: Mapping[str, str],
 ) -> int:
-    """Append what is new; where rows go, write their dates or buckets anew, all in one commit."""
-    if not gone.height:
-        return lake.commit(handle, added, progress=progress, fences=fences, metadata=metadata)
-    rewritten = sorted(set(added[same.stored_by]) | set(gone[same.stored_by]))
-    there = lake.scan(handle).filter(pl.col(same.stored_by).is_in(rewritten))
-    rest = there.join(gone.lazy(), on=AT, how="anti").collect().select(added.columns)
-    values = ", ".join(f"'{value}'" if isinstance(value, date) else str(value) for value in rewritten)
-    return lake.commit(
+    """Append what is new; where rows go, write the files that hold them anew, all in one commit."""
+    replaced = None
+    if gone.height:
+        replaced = _predicate(same, batch, added, gone)
+    version = lake.commit(
         handle,
-        pl.concat([rest, added]),
-        mode="overwrite",
-        predicate=f"{same.stored_by} IN ({values})",
-        progress=progress,
+        added,
+        mode="append" if replaced is None else "overwrite",
+        predicate=replaced,
+        progress=batch.progress,
         fences=fences,
         metadata=metadata,
     )
+    if replaced is None:
+        keys_of_silver(lake, stream, same).remember(handle, added)
+    return version
+
+
+def _predicate(same: Identity, batch: Batch, added: pl.DataFrame, gone: pl.DataFrame) -> str:
+    """Name the rows that go, and those that come, which must be named too; all others stay.
+
+    Silver holds no rows in the slices but those that go.
+    """
+    moved = pl.concat([frame.select(*ROW_COORDINATES, same.stored_by) for frame in (added, gone)])
+    values = ", ".join(
+        f"'{value}'" if isinstance(value, date) else str(value)
+        for value in moved[same.stored_by].unique().sort()
+    )
+    outside = moved.filter(~side_tables.within(batch.slices, "_"))
+    places = [
+        f"(_epoch = {e} AND _partition = {p} AND _offset >= {first} AND _offset < {stop})"
+        for e, p, first, stop in side_tables.joined(batch.slices)
+    ]
+    for (epoch, partition), rows in outside.group_by("_epoch", "_partition"):
+        offsets = rows["_offset"].unique().sort()
+        listed = ", ".join(map(str, offsets))
+        places.append(
+            f"(_epoch = {epoch} AND _partition = {partition} AND _offset >= {offsets[0]}"
+            f" AND _offset <= {offsets[-1]} AND _offset IN ({listed}))"
+        )
+    return f"{same.stored_by} IN ({values}) AND ({' OR '.join(places)})"

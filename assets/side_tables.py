@@ -21,12 +21,12 @@ def within(slices: Sequence[Slice], prefix: str = "") -> pl.Expr:
     epoch, partition, offset = (pl.col(prefix + name) for name in COORDINATES)
     terms = [
         (epoch == e) & (partition == p) & offset.is_between(first, stop, closed="left")
-        for e, p, first, stop in _joined(slices)
+        for e, p, first, stop in joined(slices)
     ]
     return pl.any_horizontal(terms) if terms else pl.lit(value=False)
 
 
-def _joined(slices: Sequence[Slice]) -> list[tuple[int, int, int, int]]:
+def joined(slices: Sequence[Slice]) -> list[tuple[int, int, int, int]]:
     """Join slices that follow each other, as those of neighbouring tiles do: thousands become a few."""
     joined: list[tuple[int, int, int, int]] = []
     for s in sorted(slices, key=lambda s: (s.epoch, s.partition, s.first_offset)):

@@ -93,8 +93,22 @@ class Settings(BaseSettings):
     batch_bytes: PositiveInt = Field(
         default=268_435_456, description="The most bytes (keys, values, headers) that one batch reads."
     )
+    key_index_dir: Path = Field(
+        default=PROJECT / ".cache" / "keys",
+        description="Where hashes of silver's keys are kept, so that look-ups stay quick; may be deleted.",
+    )
+    key_index_bytes: PositiveInt = Field(
+        default=4 << 30, description="The most bytes that these hashes may take; the oldest go first."
+    )
     store_patience_seconds: PositiveInt = Field(
         default=120, description="How long a run waits for a store that is away or overloaded, then fails."
+    )
+    history_retention_hours: PositiveInt = Field(
+        default=168, description="How long versions of tables, and the files that only they read, are kept."
+    )
+    history_commits: PositiveInt = Field(
+        default=2_000,
+        description="How many commits a table that is written all the time keeps: older ones leave one an hour.",
     )
     run_tiles_per_tick: PositiveInt = Field(
         default=24, description="The most tiles that the arrivals sensor asks for at once."
@@ -117,7 +131,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: str) -> str:
         return value if "://" in value else str(PROJECT / Path(value).expanduser())
 
-    @field_validator("streams_dir")
+    @field_validator("streams_dir", "key_index_dir")
     @classmethod
     def _in_project(cls, value: Path) -> Path:
         return PROJECT / value.expanduser()

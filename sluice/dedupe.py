@@ -36,6 +36,11 @@ class SameEvent:
     stored_by = "_event_date"
 
     @property
+    def fact(self) -> tuple[str, ...]:
+        """The columns that are equal in all rows that could be the same event."""
+        return self.keys
+
+    @property
     def _within(self) -> timedelta:
         return min(self.within, _EVER)
 
@@ -43,10 +48,14 @@ class SameEvent:
         """Give the event dates on which a row could meet another of its fact."""
         when, within = pl.col(self.when).dt.epoch("us"), self._within // _MICROSECOND
         day = _DAY // _MICROSECOND
-        near = rows.select(  # event times may lie at the ends of what has a date
-            low=((when - within) // day).clip(lower_bound=(date.min - _EPOCH).days),
-            high=((when + within) // day).clip(upper_bound=(date.max - _EPOCH).days),
-        ).unique()
+        near = (  # the ranges of a day's rows all hold that day, so they are one range
+            rows.group_by(when // day)
+            .agg(low=when.min(), high=when.max())
+            .select(  # event times may lie at the ends of what has a date
+                ((pl.col("low") - within) // day).clip(lower_bound=(date.min - _EPOCH).days),
+                ((pl.col("high") + within) // day).clip(upper_bound=(date.max - _EPOCH).days),
+            )
+        )
         dates: set[object] = set()
         for low, high in near.iter_rows():
             dates.update(_EPOCH + timedelta(days=n) for n in range(low, high + 1))
@@ -100,6 +109,11 @@ class SameChange:
     keys: tuple[str, ...]
     when: str = "_position"
     stored_by = "_bucket"
+
+    @property
+    def fact(self) -> tuple[str, ...]:
+        """The columns that are equal in all rows that are the same change."""
+        return (*self.keys, self.when)
 
     def partitions(self, rows: pl.DataFrame) -> set[object]:
         """Give the buckets on which a row could meet another of its change."""
@@ -155,10 +169,9 @@ def buckets(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
     text = pl.concat_str(
         [_key_text(name, rows.schema[name]) for name in keys], separator="\x1f", ignore_nulls=False
     )
-    texts = rows.select(text.alias("_text"))["_text"]
-    found = texts.unique().to_list()
-    numbers = {t: EVERY_BUCKET if t is None else crc32(t.encode()) % BUCKETS for t in found}
-    return pl.Series("_bucket", [numbers[t] for t in texts], dtype=pl.Int32)
+    texts = rows.select(text.cast(pl.Binary)).to_series().to_list()
+    numbers = [EVERY_BUCKET if t is None else crc32(t) % BUCKETS for t in texts]
+    return pl.Series("_bucket", numbers, dtype=pl.Int32)
 
 
 def _key_text(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -17,7 +17,7 @@ from sluice.columns import to_storage
 from sluice.contract import Events, Stream
 from sluice.decoded import Decoded
 from sluice.dedupe import placed
-from sluice.tables import COORDINATES, QUARANTINE, ROW_COORDINATES, UTC_TIME
+from sluice.tables import QUARANTINE, UTC_TIME
 
 ROW_OF = {  # silver's own columns, by the column of bronze that each comes from
     "_topic": "topic",
@@ -28,17 +28,18 @@ ROW_OF = {  # silver's own columns, by the column of bronze that each comes from
     "_ingested_at": "ingested_at",
     "_timestamp": "timestamp",
 }
-_Place = tuple[str, int, int]  # tile, epoch, partition: a batch has one slice of each
+_Place = tuple[str, int, int]
+_PLACE = ("tile", "epoch", "partition")  # a batch has one slice of each
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The records of a batch (`_row` and BRONZE) and what each of them is."""
+    """The records of a batch (BRONZE) and what each of them is; `_row` is the place in them."""
 
     records: pl.DataFrame
-    rows: pl.DataFrame  # in silver's columns
+    rows: pl.DataFrame  # in silver's columns, in the order of the records
     failures: pl.DataFrame
-    verdicts: pl.DataFrame  # `_row`, `verdict`: what is known without looking at tables
+    verdicts: pl.DataFrame  # `_row`, `verdict`: of what has no row, known without looking at tables
     unknown: dict[str, int]
 
     def refused(self, batch_id: str) -> pl.DataFrame:
@@ -51,21 +52,22 @@ class Judged:
         )
         stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
         return (
-            self.records.join(named, on="_row", how="inner", maintain_order="left")
+            pl.concat([self.records[named["_row"]], named.drop("_row")], how="horizontal")
             .with_columns(batch_id=pl.lit(batch_id), quarantined_at=stamp, resolved_at=pl.lit(None, UTC_TIME))
             .select(pl.col(name).cast(dtype) for name, dtype in QUARANTINE.items())
         )
 
-    def at(self, verdicts: Sequence[str]) -> pl.DataFrame:
-        """Give the coordinates (`_tile`, `_epoch`, `_partition`, `_offset`) of records by verdict."""
-        found = self.verdicts.filter(pl.col("verdict").is_in(list(verdicts)))
-        chosen = self.records.join(found, on="_row", how="semi")
-        return chosen.select(pl.col(c).alias(f"_{c}") for c in ("tile", *COORDINATES))
+    def passing(self) -> pl.DataFrame:
+        """Give the records that are not refused."""
+        refused = self.verdicts.filter(pl.col("verdict") == "quarantined")["_row"]
+        places = pl.int_range(self.records.height, dtype=pl.UInt32, eager=True)
+        return self.records.filter(~places.is_in(refused.implode()))
 
     def accounts(
         self,
         stream: Stream,
-        decided: pl.DataFrame,
+        kept: pl.DataFrame,
+        lost: pl.DataFrame,
         slices: Sequence[Slice],
         *,
         generation: int,
@@ -75,24 +77,19 @@ class Judged:
     ) -> list[Account]:
         """Tell what became of each slice's records.
 
-        `decided` has the batch's valid rows with `_kept` and `verdict` (duplicate, conflict or null).
+        `kept` are those of the valid rows that stand, `lost` the others: with `_tile`, `_epoch`,
+        `_partition` and their `verdict` (duplicate, conflict).
         """
-        told = pl.when("_kept").then(pl.lit("accepted")).otherwise(pl.col("verdict") + "s")
-        settled = decided.select(*(pl.col(c).alias(c[1:]) for c in ROW_COORDINATES), _told=told)
-        every = (
-            self.records.select("_row", "tile", *COORDINATES)
-            .join(self.verdicts, on="_row", how="left")
-            .join(settled, on=COORDINATES, how="left")
-            .with_columns(verdict=pl.coalesce("_told", "verdict"))
-        )
-        counts = _counted(every)
-        kept = self.rows.join(decided.filter("_kept"), on=ROW_COORDINATES, how="semi")
-        times = _times(stream, kept) if isinstance(stream, Events) else {}
+        at = self.records.select(*_PLACE)
+        read = {(t, e, p): count for t, e, p, count in at.group_by(_PLACE).len().iter_rows()}
+        without_row = at[self.verdicts["_row"]].with_columns(self.verdicts["verdict"])
+        lots = lost.select(*(pl.col("_" + c).alias(c) for c in _PLACE), pl.col("verdict") + "s")
+        counts = _counted(pl.concat([without_row, lots]))
+        stands = _standing(stream, kept)
         accounts = []
         for piece in slices:
             place = (piece.tile, piece.epoch, piece.partition)
             found = counts.get(place, {})
-            read = sum(found.values())
             account = Account(
                 stream=stream.name,
                 layer="silver",
@@ -106,15 +103,14 @@ class Judged:
                 partition=piece.partition,
                 first_offset=piece.first_offset,
                 next_offset=piece.next_offset,
-                read=read,
-                accepted=found.get("accepted", 0),
+                read=read.get(place, 0),
                 duplicates=found.get("duplicates", 0),
                 conflicts=found.get("conflicts", 0),
                 quarantined=found.get("quarantined", 0),
                 tombstones=found.get("tombstones", 0),
                 ignored=found.get("ignored", 0),
-                gaps=piece.offsets - read if kind == "batch" else 0,
-                **times.get(place, {}),
+                gaps=piece.offsets - read.get(place, 0) if kind == "batch" else 0,
+                **{"accepted": 0} | stands.get(place, {}),
             )
             if not account.balanced:
                 raise AssertionError(f"an account does not add up, nothing was committed: {account}")
@@ -122,40 +118,41 @@ class Judged:
         return accounts
 
 
-def _counted(every: pl.DataFrame) -> dict[_Place, dict[str, int]]:
-    """Count records by place and verdict; a record without one is counted too, and breaks its account."""
+def _counted(told: pl.DataFrame) -> dict[_Place, dict[str, int]]:
+    """Count records by place and verdict."""
     counts: dict[_Place, dict[str, int]] = {}
-    grouped = every.group_by("tile", "epoch", "partition", pl.col("verdict").fill_null("unknown")).len()
-    for tile, epoch, partition, verdict, count in grouped.iter_rows():
+    for tile, epoch, partition, verdict, count in told.group_by(*_PLACE, "verdict").len().iter_rows():
         counts.setdefault((tile, epoch, partition), {})[verdict] = count
     return counts
 
 
-def _times(stream: Events, kept: pl.DataFrame) -> dict[_Place, dict[str, Any]]:
-    """Tell, by place, the times and dates of the rows that were accepted, and how many were late."""
-    when = pl.col(stream.event_time)
-    starts = {tile: stream.partitions.window(tile).start for tile in kept["_tile"].unique()}
-    if not starts:
-        return {}
-    opened = pl.col("_tile").replace_strict(starts, return_dtype=UTC_TIME)
-    grouped = kept.group_by("_tile", "_epoch", "_partition").agg(
-        late=(when + stream.allowed_lateness < opened).sum(),
-        min_event_time=when.min(),
-        max_event_time=when.max(),
-        touched_dates=pl.col("_event_date").unique().sort(),
-    )
+def _standing(stream: Stream, kept: pl.DataFrame) -> dict[_Place, dict[str, Any]]:
+    """Count, by place, the rows that were accepted; of events also the late ones, and tell times, dates."""
+    told = {"accepted": pl.len()}
+    if isinstance(stream, Events):
+        when = pl.col(stream.event_time)
+        starts = {tile: stream.partitions.window(tile).start for tile in kept["_tile"].unique()}
+        opened = pl.col("_tile").first().replace_strict(starts, return_dtype=UTC_TIME)
+        told |= {
+            "late": (when + stream.allowed_lateness < opened).sum(),
+            "min_event_time": when.min(),
+            "max_event_time": when.max(),
+            "touched_dates": pl.col("_event_date").unique().sort(),
+        }
+    grouped = kept.group_by(*(f"_{c}" for c in _PLACE)).agg(**told)
     return {
         (row.pop("_tile"), row.pop("_epoch"), row.pop("_partition")): row
-        | {"touched_dates": tuple(row["touched_dates"])}
+        | ({"touched_dates": tuple(row["touched_dates"])} if "touched_dates" in row else {})
         for row in grouped.iter_rows(named=True)
     }
 
 
 def judge(stream: Stream, records: pl.DataFrame, decoded: Decoded) -> Judged:
     """Put decoded rows into silver's columns, and give each record its verdict so far."""
-    numbered = records.with_row_index("_row")
-    origin = numbered.select("_row", *(pl.col(c).alias(name) for name, c in ROW_OF.items()))
-    rows = to_storage(decoded.rows, stream.columns).join(origin, on="_row", how="left", maintain_order="left")
+    places = decoded.rows["_row"]
+    origin = records.select(pl.col(c).alias(name) for name, c in ROW_OF.items())
+    own = origin if places.len() == records.height else origin[places]  # each record is decoded at most once
+    rows = pl.concat([to_storage(decoded.rows.drop("_row"), stream.columns), own], how="horizontal")
     schema = tables.silver(stream).columns
     silver = placed(rows, stream).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
     said = {
@@ -167,4 +164,4 @@ def judge(stream: Stream, records: pl.DataFrame, decoded: Decoded) -> Judged:
         pl.DataFrame({"_row": place.cast(pl.UInt32)}).with_columns(verdict=pl.lit(name))
         for name, place in said.items()
     )
-    return Judged(numbered, silver, decoded.failures, verdicts, decoded.unknown)
+    return Judged(records, silver, decoded.failures, verdicts, decoded.unknown)

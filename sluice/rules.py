@@ -9,6 +9,7 @@ from typing import Any
 
 import pandera.polars as pa
 import polars as pl
+from pandera.api.polars.types import PolarsData
 from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
@@ -48,8 +49,39 @@ def broken_rules(frame: pl.DataFrame, model: Any) -> pl.DataFrame:
         {name: pa.Column(checks=schema.columns[name].checks, nullable=True) for name in names},
         checks=schema.checks,
     )
-    if frame.is_empty():
+    doubted = _doubted(frame, rules)
+    if not doubted.len():
         return no_failures()
+    some = doubted.len() < frame.height
+    broken = _broken(frame[doubted] if some else frame, rules, names)
+    return broken.with_columns(_row=doubted.gather(broken["_row"]))
+
+
+def _doubted(frame: pl.DataFrame, rules: Any) -> pl.Series:
+    """Give the places of the rows that may break a rule; few do, and only they are judged one by one.
+
+    Where a check cannot be asked for a column of answers, every row is in doubt.
+    """
+    places = pl.int_range(frame.height, dtype=pl.UInt32, eager=True)
+    rows = frame.lazy()
+    checks = [(name, check) for name, column in rules.columns.items() for check in column.checks]
+    asked = [(name, check) for name, check in [*checks, *((None, check) for check in rules.checks)]]
+    try:
+        told = pl.collect_all(
+            check.get_backend(rows)(check).apply(PolarsData(rows, name or "*")) for name, check in asked
+        )
+    except Exception:  # noqa: BLE001  # it is asked again below, and explained
+        return places
+    passed = pl.repeat(value=True, n=frame.height, eager=True)
+    for (_, check), answers in zip(asked, told, strict=True):
+        if answers.height != frame.height:
+            return places
+        passed &= answers.to_series().fill_null(bool(check.ignore_na))
+    return places.filter(~passed)
+
+
+def _broken(frame: pl.DataFrame, rules: Any, names: list[str]) -> pl.DataFrame:
+    """List the rules that rows break, as pandera tells them."""
     try:
         with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
             rules.validate(frame.select(names), lazy=True)

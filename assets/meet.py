@@ -1,0 +1,159 @@
+"""What a batch meets in silver: all rows that could be the same fact as one of its own.
+
+Key hashes (`resources.key_index`) say which of the batch's rows meet anything at all; most meet nothing and
+stand as they are. For the others the files that may hold their keys are read, and the losers of those keys.
+Rows that are found may lie near dates that were not looked at yet, so it looks until nothing new is near.
+It decides nothing about them.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+from deltalake import DeltaTable
+
+from resources.key_index import KeyIndex, hashed, key_index
+from resources.lake import Lake
+from sluice import tables
+from sluice.contract import Stream
+from sluice.dedupe import WINNER, Identity
+from sluice.tables import ROW_COORDINATES
+
+AT = ["_tile", *ROW_COORDINATES]
+_BEATEN_BY = pl.lit(None, pl.String).alias("_beaten_by")
+_NOWHERE = pl.lit(None, pl.UInt32).alias("_place")
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """What a rebuild takes back: conditions on the rows of silver, and on losers (with silver's names)."""
+
+    stored: pl.Expr
+    beaten: pl.Expr
+
+
+NOTHING = GivenUp(pl.lit(value=False), pl.lit(value=False))
+
+
+@dataclass
+class Met:
+    """Rows that meet others of their keys.
+
+    Attributes:
+        rows: key, time or position, coordinates (AT), `_from` (silver, batch, loser), `_place` in the batch,
+            `_beaten_by` (of a loser: its winner's coordinates as text).
+        whole: those from the batch and from silver, in silver's columns.
+        partitions: the dates or buckets that were looked at.
+    """
+
+    rows: pl.DataFrame
+    whole: pl.DataFrame
+    partitions: set[object]
+
+
+def meet(
+    lake: Lake,
+    stream: Stream,
+    handle: DeltaTable,
+    same: Identity,
+    batch: pl.DataFrame,
+    given_up: GivenUp = NOTHING,
+) -> Met:
+    """Bring together all rows of the keys of a batch's rows (silver's columns), and of what it gives up.
+
+    Raises:
+        what reading the lake raises.
+    """
+    columns = list(dict.fromkeys([*same.keys, same.when, *AT]))
+    stored = keys_of_silver(lake, stream, same)
+    beaten = _Losers(lake, stream, same, columns, given_up.beaten)
+    keys = batch.select(columns)
+    if given_up is not NOTHING:
+        again = lake.scan(handle).filter(given_up.stored).select(columns).collect()
+        keys = pl.concat([keys, again, beaten.given_up()])
+    hashes = hashed(keys, same.fact)
+    partitions: set[object] = set()
+    found, unfit, looked = batch.clear(), beaten.none, keys
+    meeting = _twice(hashes)
+    while more := same.partitions(looked) - partitions:
+        partitions |= more
+        hits = stored.look(lake, handle, hashes, partitions)
+        in_reach = pl.col(same.stored_by).is_in(list(partitions)) & ~given_up.stored
+        affected = keys.filter(_among(hashes, hits.hashes)).select(same.fact)
+        found = matching(stored.rows(lake, handle, hits.paths).filter(in_reach), affected).select(
+            batch.columns
+        )
+        unfit, there = beaten.of(keys, hashes, partitions)
+        meeting = pl.concat([_twice(hashes), hits.hashes, there])
+        looked = pl.concat([keys, found.select(columns), unfit.select(columns)])
+    own = _among(hashes.head(batch.height), meeting)
+    mine = batch.with_row_index("_place").filter(own)
+    known = [
+        found.select(*columns, _NOWHERE, _BEATEN_BY, _from=pl.lit("silver")),
+        mine.select(*columns, "_place", _BEATEN_BY, _from=pl.lit("batch")),
+        unfit.select(*columns, _NOWHERE, "_beaten_by", _from=pl.lit("loser")),
+    ]
+    # equal coordinates are the same record, never a duplicate
+    rows = pl.concat(known).unique(ROW_COORDINATES, keep="first", maintain_order=True)
+    return Met(rows, pl.concat([mine.drop("_place"), found]), partitions)
+
+
+def keys_of_silver(lake: Lake, stream: Stream, same: Identity) -> KeyIndex:
+    """Give the index of silver's facts."""
+    return key_index(lake.path(tables.silver(stream).name), same.fact, same.stored_by)
+
+
+def matching(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """Read the rows that have one of some keys; the first look prunes what is read."""
+    wanted = keys.unique()
+    if not wanted.height:
+        return rows.clear().collect()
+    near = pl.all_horizontal(
+        pl.col(c).is_in(wanted[c].unique().implode(), nulls_equal=True) for c in keys.columns
+    )
+    return rows.filter(near).join(wanted.lazy(), on=keys.columns, how="semi", nulls_equal=True).collect()
+
+
+def _twice(hashes: pl.Series) -> pl.Series:
+    """Give the hashes that come more than once."""
+    ordered = hashes.sort()
+    return ordered.filter((ordered == ordered.shift()).fill_null(value=False)).unique()
+
+
+def _among(hashes: pl.Series, some: pl.Series) -> pl.Series:
+    return hashes.is_in(some.implode())
+
+
+class _Losers:
+    """The table of losers, with silver's names and the winner's coordinates as text."""
+
+    def __init__(
+        self, lake: Lake, stream: Stream, same: Identity, columns: list[str], again: pl.Expr
+    ) -> None:
+        table = tables.losers(stream)
+        self._lake, self._same, self._again = lake, same, again
+        self._handle = lake.open(table.name)
+        self._index = key_index(lake.path(table.name), same.fact)
+        self._columns = [*columns, "_beaten_by"]
+        self.none = self._named(pl.LazyFrame(schema=table.columns)).collect()
+
+    def _named(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        winner = pl.concat_str(*(w[1:] for w in WINNER), separator="/")
+        named = rows.with_columns(*(pl.col(c[1:]).alias(c) for c in AT), _beaten_by=winner)
+        return named.select(self._columns)
+
+    def given_up(self) -> pl.DataFrame:
+        """Read the losers that a rebuild gives up."""
+        if self._handle is None:
+            return self.none.drop("_beaten_by")
+        return self._named(self._lake.scan(self._handle)).filter(self._again).drop("_beaten_by").collect()
+
+    def of(
+        self, keys: pl.DataFrame, hashes: pl.Series, partitions: set[object]
+    ) -> tuple[pl.DataFrame, pl.Series]:
+        """Read the losers of some keys in some partitions; also give the hashes of all that may be there."""
+        if self._handle is None:
+            return self.none, hashes.clear()
+        hits = self._index.look(self._lake, self._handle, hashes)
+        rows = self._named(self._index.rows(self._lake, self._handle, hits.paths))
+        reach = rows.filter(self._same.stored_in(partitions) & ~self._again)
+        return matching(reach, keys.filter(_among(hashes, hits.hashes)).select(self._same.fact)), hits.hashes
