@@ -3,7 +3,8 @@
 Several tables cannot commit as one, so a commit carries what is still to be done in its metadata: losers
 that it promoted leave the table of losers, quarantined records that it took are marked resolved, accounts
 are folded into `system/ledger`. Each is done once, under a transaction whose version is the commit's, so a
-run that died in between is finished by the next one. The ledger can be rebuilt from the commits alone.
+run that died in between is finished by the next one. The ledger can be rebuilt from the commits, as
+far as the log goes back; only commits that were folded ever leave it.
 """
 
 import json
@@ -112,13 +113,19 @@ def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
 
 
 def rebuilt(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
-    """Make a stream's accounts of one layer again, from the commits alone."""
+    """Make a stream's accounts of one layer again: of every commit that the log still has, from the commit.
+
+    Commits leave the log only after their accounts were folded: of those the ledger itself is the record.
+    """
+    stands = ledger(lake, stream, layer)
     handle = lake.open(f"{layer}/{stream.name}")
-    return accounts.folded([] if handle is None else history(handle))
+    remaining = [] if handle is None else history(handle)
+    first = remaining[0]["version"] if remaining else 0
+    return pl.concat([stands.filter(pl.col("table_version") < first), accounts.folded(remaining)])
 
 
 def ledger_is_whole(lake: Lake, stream: Stream, layer: Layer) -> bool:
-    """Tell whether the ledger, made again from the commits alone, equals the one that stands."""
+    """Tell whether the ledger, made again from the commits that there are, equals the one that stands."""
     order = ["table_version", "tile", "partition", "first_offset"]
     stands, made = ledger(lake, stream, layer), rebuilt(lake, stream, layer)
     return stands.sort(order).equals(made.sort(order))

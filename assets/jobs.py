@@ -9,6 +9,7 @@ from pydantic import Field
 from assets import aftermath
 from assets.continuous import Options, Run
 from assets.flow import Pace
+from assets.maintain import maintain_job
 from assets.reingest import acknowledge
 from assets.replay import Choice, replay
 from assets.reports import Told
@@ -59,6 +60,7 @@ def jobs(streams: Sequence[Stream]) -> list[dg.JobDefinition]:
         _replay_quarantine(streams),
         _acknowledge_loss(streams),
         _verify_ledger(streams),
+        maintain_job(streams),
     ]
 
 

@@ -1,7 +1,7 @@
 """From silver to a dimension: the fold over all changes of each key touched, in one commit.
 
 Consumes silver as it grows: a commit tells which version of silver it has seen and by which rules, and what
-changed since is told by the files that came and went. The buckets of those files are folded anew, whole, so
+changed since is told by the commits after it. The buckets that they changed are folded anew, whole, so
 the order of changes cannot matter; under other rules all are. Fenced: of two runs that meet, one reads again.
 """
 
@@ -13,11 +13,10 @@ import polars as pl
 from deltalake import DeltaTable
 
 from resources.lake import Lake
-from resources.transactions import told_by
+from resources.transactions import changed, told_by
 from sluice import tables
 from sluice.contract import Changes
 from sluice.dedupe import placed
-from sluice.errors import LakeError
 from sluice.scd2 import fold
 from sluice.tables import EVERY_BUCKET
 
@@ -47,7 +46,7 @@ def merge(lake: Lake, stream: Changes, *, say: Callable[[str], None] = print) ->
         handle = lake.ensure(tables.dimension(stream))
         silver = lake.ensure(tables.silver(stream))
         upto = int(silver.version())
-        seen = _seen(handle, stream)
+        seen = seen_of_silver(handle, stream)
         buckets = _touched(lake, stream, handle, silver, seen)
         if seen != upto:
             names = ", ".join(str(b) for b in sorted(buckets))
@@ -66,7 +65,7 @@ def merge(lake: Lake, stream: Changes, *, say: Callable[[str], None] = print) ->
     return lake.retrying(f"dimensions/{stream.name}", step)
 
 
-def _seen(handle: DeltaTable, stream: Changes) -> int | None:
+def seen_of_silver(handle: DeltaTable, stream: Changes) -> int | None:
     """Give the version of silver that was folded last; None where other rules folded it, or nobody did."""
     recent = told_by(handle, int(handle.version()) - _RECENT, [_SILVER, _RULES])
     last: dict[str, Any] = next((c for c in reversed(recent) if _RULES in c), {})
@@ -76,34 +75,24 @@ def _seen(handle: DeltaTable, stream: Changes) -> int | None:
 def _touched(
     lake: Lake, stream: Changes, handle: DeltaTable, silver: DeltaTable, seen: int | None
 ) -> set[int]:
-    """Give the buckets whose files came or went since the dimension last saw silver."""
+    """Give the buckets whose rows changed since the dimension last saw silver."""
     if seen == silver.version():
         return set()
-    now = files(silver)
-    before = _files_before(lake, stream, seen)
-    if before is None:  # first run, other rules, or a version that is gone: fold everything
+    every = set(files(silver).values())
+    new = None if seen is None else changed(silver, seen, "_bucket")
+    if new is None:  # first run, other rules, or a commit that is gone: fold everything
         was = set(lake.scan(handle).select("_bucket").unique().collect()["_bucket"])
-        return {b for b in set(now.values()) | was if b != EVERY_BUCKET}
-    changed = {bucket for _, bucket in now.items() ^ before.items()}
-    if changed and (EVERY_BUCKET in changed or _reach_across(lake, stream, silver)):
-        changed |= set(now.values())
-    return changed - {EVERY_BUCKET}
+        return {b for b in every | was if b != EVERY_BUCKET}
+    buckets = {int(bucket) for bucket in new if bucket is not None}
+    if buckets and (EVERY_BUCKET in buckets or _reach_across(lake, stream, silver)):
+        buckets |= every
+    return buckets - {EVERY_BUCKET}
 
 
 def _reach_across(lake: Lake, stream: Changes, silver: DeltaTable) -> bool:
     """Tell whether changes may concern keys of other buckets: complete images, renamed keys."""
     renamed = pl.col("_previous_key").is_not_null().any()
     return stream.snapshot is not None or bool(lake.scan(silver).select(renamed).collect().item())
-
-
-def _files_before(lake: Lake, stream: Changes, version: int | None) -> dict[str, int] | None:
-    if version is None:
-        return None
-    try:
-        handle = lake.open(tables.silver(stream).name, version)
-    except LakeError:
-        return None
-    return None if handle is None else files(handle)
 
 
 def files(handle: DeltaTable) -> dict[str, int]:

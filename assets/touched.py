@@ -16,6 +16,7 @@ from resources.dbt import AsOfJoin
 from resources.lake import Lake
 from sluice import tables
 from sluice.contract import Changes, Stream
+from sluice.errors import LakeError
 
 
 def by_rows(lake: Lake, stream: Stream, since: int, upto: int) -> set[date]:
@@ -31,14 +32,21 @@ def by_dimension(
     """Give the event dates of the facts that see another version of the dimension than before."""
     table = tables.dimension(dimension)
     key = dimension.keys[0]
-    before, after = (lake.open(table.name, version) for version in (since, upto))
-    if before is None or after is None:
+    after = lake.open(table.name, upto)
+    if after is None:
         return set()
-    buckets = {bucket for _, bucket in files(before).items() ^ files(after).items()}
+    try:
+        before = lake.open(table.name, since)
+    except LakeError:  # not kept any more: every version of every key may be new
+        before = None
+    known = {} if before is None else files(before)
+    buckets = {bucket for _, bucket in known.items() ^ files(after).items()}
     columns = {n: t for n, t in table.columns.items() if n not in ("_bucket", "_position", "_op")}
-    was, now = (
-        _typed(lake.scan(handle).filter(pl.col("_bucket").is_in(list(buckets))).collect(), columns)
-        for handle in (before, after)
+    now, was = (
+        pl.DataFrame(schema=columns)
+        if handle is None
+        else _typed(lake.scan(handle).filter(pl.col("_bucket").is_in(list(buckets))).collect(), columns)
+        for handle in (after, before)
     )
     changed = pl.concat(
         [

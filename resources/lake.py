@@ -36,7 +36,10 @@ T = TypeVar("T")
 Mode = Literal["append", "overwrite"]
 
 ATTEMPTS = 12  # of one read-modify-write, before a lost race is an error
-_CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}  # commits carry the accounts: only we clean up
+_CONFIGURATION = {
+    "delta.enableExpiredLogCleanup": "false",  # commits carry the accounts: only we clean up
+    "delta.checkpointInterval": "25",  # whoever opens a table reads the commits after it
+}
 _AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 _COMMIT = "sluice.commit"  # names a commit in its own metadata
 _WRITER = DeltaWriterProperties(compression="ZSTD", compression_level=1)
@@ -70,6 +73,10 @@ class Lake:
             try:
                 return DeltaTable(self.path(name), version, dict(self.storage_options))
             except TableNotFoundError:
+                if version is not None and self.open(name) is not None:
+                    raise LakeError(
+                        name, self.path(name), f"its log begins after version {version}"
+                    ) from None
                 return None
 
         def newest() -> DeltaTable | None:

@@ -75,6 +75,26 @@ def told_by(handle: DeltaTable, after: int, members: Iterable[str]) -> list[dict
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
+def changed(handle: DeltaTable, after: int, column: str) -> set[str | None] | None:
+    """Give the values of a partition column whose rows changed after a version; compaction changes none.
+
+    Returns:
+        the values as text; None where it cannot be told: a commit was cleaned up, or is not there yet.
+    """
+    upto = int(handle.version())
+    if not 0 <= after <= upto:
+        return None
+    schema = {"dataChange": pl.Boolean(), "partitionValues": pl.Struct({column: pl.String})}
+    found: set[str | None] = set()
+    for action in ("add", "remove") if after < upto else ():
+        try:
+            files = _actions(handle, _names(after, upto), action, schema).filter("dataChange")
+        except FileNotFoundError:
+            return None
+        found |= set(files["partitionValues"].struct.field(column))
+    return found
+
+
 def _actions(
     handle: DeltaTable, names: str | list[str], action: str, schema: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:

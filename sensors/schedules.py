@@ -1,6 +1,20 @@
-"""Schedules: gold's newest complete date is built again each night, whatever the sensors asked for."""
+"""Schedules: gold's newest complete date is built again each night, and the tables are kept up after it."""
 
 import dagster as dg
+
+from assets.maintain import JOB
+
+
+def maintain_schedule() -> dg.ScheduleDefinition:
+    """Make the daily upkeep of all tables, at 04:00 UTC."""
+    return dg.ScheduleDefinition(
+        name="maintain_daily",
+        description="Joins small files, cuts logs and deletes what is not read any more.",
+        job_name=JOB,
+        cron_schedule="0 4 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
 
 
 def gold_schedule(gold: dg.AssetsDefinition) -> dg.ScheduleDefinition:

@@ -85,14 +85,17 @@ def test_the_demos_streams_bring_their_assets_and_checks(monkeypatch):
         "replay_quarantine",
         "acknowledge_loss",
         "verify_ledger",
+        "continuous",
+        "maintain",
     }
     assert {s.name for s in definitions.sensors} == {
         "arrivals",
         "conditions",
         "gold_conditions",
+        "keepalive",
         "touched_dates",
     }
-    assert {s.name for s in definitions.schedules} == {"gold_daily"}
+    assert {s.name for s in definitions.schedules} == {"gold_daily", "maintain_daily"}
 
 
 def test_a_folder_without_streams_loads(monkeypatch, tmp_path):
@@ -237,7 +240,8 @@ def test_the_jobs_run_and_name_what_they_do_not_know(lake):
     run(lake, kafka, HOURS[0], HOURS[3])
     by_name = {job.name: job for job in jobs([ORDERS])}
     given = {"lake": LakeResource(uri=lake.uri)}
-    assert by_name["verify_ledger"].execute_in_process(resources=given).success
+    for name in ("verify_ledger", "maintain", "verify_ledger"):
+        assert by_name[name].execute_in_process(resources=given).success
 
     def replay(stream: str):
         config = {"ops": {"replay_records": {"config": {"stream": stream}}}}

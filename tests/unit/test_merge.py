@@ -11,6 +11,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from assets.ingest import Limits
+from assets.maintenance import join_small
 from assets.merge import files, merge
 from resources.lake import Lake
 from sluice import Changes, Hourly, Json, tables
@@ -177,6 +179,24 @@ def test_nothing_new_commits_nothing(whole, tmp_path):
     folded(lake)
     before = lake.open(tables.dimension(STREAM).name).version()
     assert (merge(lake, STREAM).buckets, merge(lake, STREAM).version) == (0, before)
+
+
+def test_compaction_of_silver_folds_nothing_anew(whole, tmp_path):
+    """Its files are others, its rows are the same; and a change after it is seen as ever."""
+    lake, kafka = copied(whole, tmp_path), log_of(LIFE)
+    folded(lake)
+    for number in range(12):
+        send(kafka, change(100 + number, 4, f"city {number}"), 200)
+    both(lake, kafka, STREAM, HOURS[3:4], Limits(1, 2**40))  # a commit each
+    folded(lake)
+    before = dimension(lake)
+    assert join_small(lake, tables.silver(STREAM).name, target=2**24)[0] > 8
+    assert merge(lake, STREAM).buckets == 0
+    assert dimension(lake).equals(before)
+    send(kafka, change(200, 4, "last"), 260)
+    both(lake, kafka, STREAM, HOURS[4:5])
+    assert merge(lake, STREAM).buckets == 1
+    assert "last" in dimension(lake)["city"]
 
 
 def test_a_truncate_concerns_every_bucket(whole, tmp_path):
