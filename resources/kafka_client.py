@@ -67,6 +67,8 @@ _DENIED = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
 }
 _WORDS = re.compile(r"(?:FAIL .*?\]: )?(?:\S+/\w+: )?(.*?)(?: \(after .*)?", re.DOTALL)  # of a text
+# A broker that wants a login closes on our first question; one that we know has a number instead.
+_REFUSED = re.compile(r"/bootstrap: Disconnected.*\(after \d{1,4}ms in state UP\)")
 Thing = TypeVar("Thing", bound=Hashable)
 
 
@@ -200,7 +202,7 @@ class KafkaClient:
         if (port is Port.TLS and not encrypted) or (port is Port.PLAIN and encrypted):
             detail = f"the broker speaks {port.value}, and the client {protocol}"
             return KafkaTlsError(self._servers, detail, "KAFKA_SECURITY_PROTOCOL")
-        refused = [one for one in said if "in state UP" in one.text]
+        refused = [one for one in said if _REFUSED.search(one.text)]
         if port is not Port.UNKNOWN and not protocol.startswith("SASL") and len(refused) >= _CLOSED:
             detail = f"it demands a user and a password, and the client speaks {protocol}"
             return KafkaAuthenticationError(self._servers, detail)
