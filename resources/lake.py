@@ -17,6 +17,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake import WriterProperties as DeltaWriterProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from tenacity import (
+    RetryCallState,
     RetryError,
     Retrying,
     retry_if_exception_type,
@@ -24,7 +25,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from resources import intents
 from resources.handles import Handles
+from resources.intents import Intent
 from resources.outages import PATIENCE, LostRace, patiently, reading, told
 from resources.schema_changes import adopt_columns
 from resources.settings import settings
@@ -153,11 +156,11 @@ class Lake:
                 shows when read again.
         """
         name = handle.metadata().name or handle.table_uri
-        known, before = transactions(handle), int(handle.version())
+        known, before, wanted = transactions(handle), int(handle.version()), sorted(set(fences))
         for app_id, version in (progress or {}).items():
             if version <= known.get(app_id, version - 1):
                 raise StaleWriterError(name, app_id, known[app_id], version)
-        ids = dict(progress or {}) | {fence: known.get(fence, 0) + 1 for fence in sorted(set(fences))}
+        ids = dict(progress or {}) | {fence: known.get(fence, 0) + 1 for fence in wanted}
         own = uuid4().hex
         try:
             write_deltalake(
@@ -174,7 +177,10 @@ class Lake:
             )
         except (DeltaError, OSError) as error:
             if not self._landed(name, before, own):
-                raise told(name, self.path(name), error) from error
+                failure = told(name, self.path(name), error)
+                if isinstance(failure, LostRace):
+                    failure.fences = wanted
+                raise failure from error
             self.patiently(name, handle.update_incremental)
         committed(handle, before, ids)
         return int(handle.version())
@@ -191,20 +197,34 @@ class Lake:
     def retrying(self, name: str, step: Callable[[], T]) -> T:
         """Do one read-modify-write until no race is lost; the step reads anew each time.
 
+        Whoever lost twice asks live writers to wait for it (`resources.intents`).
+
         Raises:
             RaceLostError: after a bounded number of attempts, with growing random pauses; and what
                 `patiently` raises.
         """
+        asking: list[Intent] = []
+
+        def ask(state: RetryCallState) -> None:
+            failure = state.outcome.exception() if state.outcome else None
+            took = (state.seconds_since_start or 0) / state.attempt_number
+            if isinstance(failure, LostRace) and state.attempt_number >= intents.LOSSES:
+                asking[:] = intents.ask(self, name, failure.fences, took, asking)
+
         try:
             for attempt in Retrying(
                 retry=retry_if_exception_type(LostRace),
                 stop=stop_after_attempt(ATTEMPTS),
                 wait=wait_random_exponential(multiplier=0.05, max=3),
+                before_sleep=ask,
             ):
                 with attempt:
                     return self.patiently(name, step)
         except RetryError as error:
             raise RaceLostError(name, ATTEMPTS, str(error.last_attempt.exception())) from error
+        finally:
+            for intent in asking:
+                intents.withdraw(self, intent)
         raise AssertionError("unreachable: Retrying returns or raises")
 
     def patiently(self, name: str, action: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ what is repeated must read anew, since the answer that was lost may have been "d
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from random import uniform
 from typing import Any, TypeVar
 
@@ -23,7 +23,13 @@ _LONGEST_PAUSE = 3.0  # seconds
 
 
 class LostRace(Exception):  # noqa: N818  # a signal between commit and retry, never shown
-    """Another commit came between reading and writing: read again."""
+    """Another commit came between reading and writing: read again.
+
+    Attributes:
+        fences: what the commit that lost had looked at; none: all.
+    """
+
+    fences: Collection[str] = ()
 
 
 _RACE = re.compile("Invalid table version|found gap")  # lost to a clean-up; listed while another committed

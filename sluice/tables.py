@@ -218,3 +218,15 @@ ACKNOWLEDGED_TABLE = Table(
     "system/acknowledged", ACKNOWLEDGED, ("stream",), "Losses that someone acknowledged, with the reason."
 )
 PROVEN_TABLE = Table("system/proven", PROVEN, ("stream",), "Complete tiles whose equations were counted.")
+INTENTS_TABLE = Table(
+    "system/intents",
+    {
+        "id": pl.String(),
+        "table": pl.String(),
+        "fences": pl.List(pl.String),
+        "expires_at": UTC_TIME,
+        "withdrawn": pl.Boolean(),
+    },
+    (),
+    "Whom live writers give way to, and until when.",
+)
