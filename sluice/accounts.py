@@ -142,7 +142,8 @@ def folded(commits: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 def current(ledger: pl.DataFrame) -> pl.DataFrame:
     """Keep the accounts that tell of today's tables: those of the last generation of each tile."""
     last = pl.col("generation").max().over("stream", "layer", "epoch", "tile")
-    return ledger.filter(pl.col("generation") == last).rechunk()  # polars 2.1: `pl.format` dies of an empty chunk
+    kept = ledger.filter(pl.col("generation") == last)
+    return kept.rechunk()  # polars 2.1: `pl.format` panics over an empty chunk
 
 
 def unbalanced(ledger: pl.DataFrame) -> pl.DataFrame:
