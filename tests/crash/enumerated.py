@@ -7,23 +7,24 @@ undisturbed one. It refuses a list that misses a site of the code (`tests.crash.
 
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.crash import seam
 from tests.crash.forks import Child, Forks
-from tests.crash.scenarios import ALL, SCENARIOS, Scenario, contract, send
+from tests.crash.scenarios import ALL, BEFORE, HALF, SCENARIOS, Scenario, contract, send
 from tests.crash.seam import Death, Event
 from tests.crash.sites import sites
 
-BATCH_ROWS = "90"
+BATCH_ROWS = 90
 SIDE_BY_SIDE = 2
 CHECKPOINT_EVERY = 3  # commits; a lake in use has one each hundred
 
@@ -41,25 +42,19 @@ class Enumerated:
         """Make the states, and run each scenario undisturbed; `events` has what each of them did."""
         send(self.servers, 1)
         (self.folder / "empty" / "lake").mkdir(parents=True)
-        self._undisturbed(self._copy("empty", "half", {}), ALL)
+        self._await(self._run(self.copy_state("empty", "half", {}), HALF, now=BEFORE))
         send(self.servers, 2)
-        self._undisturbed(self._copy("half", "whole", {}), ALL)
-        spoiled = self._copy("whole", "spoiled", {})
+        self._await(self._run(self.copy_state("half", "whole", {}), ALL))
+        spoiled = self.copy_state("whole", "spoiled", {})
         self._await(self.forks.start("work.spoil", folder=str(spoiled), servers=self.servers))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             list(pool.map(self._watch, SCENARIOS))
 
     def _watch(self, scenario: Scenario) -> None:
-        folder = self._copy(scenario.state, f"peace-{scenario.name}", scenario.rules)
-        log = self.folder / f"{scenario.name}.events"
-        self._undisturbed(folder, scenario.steps, log)
-        if scenario.again:
-            self._undisturbed(folder, scenario.again)
-        self._await(
-            self.forks.start(
-                "work.save", folder=str(folder), servers=self.servers, target=str(self._expected(scenario))
-            )
-        )
+        folder = self.copy(scenario, f"peace-{scenario.name}".replace(" ", "-"))
+        log = self.folder / f"{scenario.name}.log"
+        self._await(self._run(folder, scenario.steps, log=str(log)))
+        self._await(self._run(folder, scenario.again, save=str(self._expected(scenario))))
         self.events[scenario.name] = seam.read(log)
 
     def unseen(self) -> list[str]:
@@ -83,18 +78,48 @@ class Enumerated:
         """Die once, go on, compare; give what was wrong (empty: nothing), and whether it did die there."""
         with self._lock:
             name = f"death-{next(self._numbers)}"
-        folder = self._copy(scenario.state, name, scenario.rules)
-        at = {"folder": str(folder), "servers": self.servers}
-        steps, again = list(scenario.steps), list(scenario.again or scenario.steps)
-        victim = self._start("work.run", log=str(folder / "events"), death=asdict(death), steps=steps, **at)
-        died = victim.wait() == -9
+        folder = self.copy(scenario, name)
+        victim = self.start(scenario, folder, death)
+        died = victim.wait() == -signal.SIGKILL
         if not died and victim.code:
             return f"{scenario.name}, {death}: the run failed by itself:\n{victim.said()}", False
-        next_run = self._start("work.run_again", expected=str(self._expected(scenario)), steps=again, **at)
+        next_run = self._hold(scenario, folder, again=True)
         if next_run.wait():
             return f"{scenario.name}, {death}: {folder}\n{next_run.said()}", died
         shutil.rmtree(folder)
         return "", died
+
+    def start(
+        self, scenario: Scenario, folder: Path, death: Death | None = None, rows: int = BATCH_ROWS
+    ) -> Child:
+        """Start a scenario's run, in batches of some rows; it ends at a death, where one is given."""
+        more = {"log": str(folder / "events"), "death": asdict(death)} if death else {}
+        return self._run(folder, scenario.steps, rows, **more)
+
+    def hold(self, scenario: Scenario, folder: Path, *, again: bool = False) -> None:
+        """Hold a lake against the undisturbed one, after another run where `again` is said.
+
+        Raises:
+            AssertionError: they differ, or an equation does not hold.
+        """
+        self._await(self._hold(scenario, folder, again=again))
+
+    def _hold(self, scenario: Scenario, folder: Path, *, again: bool) -> Child:
+        steps = (scenario.again or scenario.steps) if again else ()
+        return self._run(folder, steps, expected=str(self._expected(scenario)))
+
+    def _run(
+        self, folder: Path, steps: Sequence[object], rows: int = BATCH_ROWS, **arguments: object
+    ) -> Child:
+        return self.forks.start(
+            "work.run",
+            {"BATCH_ROWS": str(rows)},
+            folder=str(folder),
+            servers=self.servers,
+            steps=list(steps),
+            checkpoint_every=CHECKPOINT_EVERY,
+            **arguments,
+        )
 
     def die_all(
         self, deaths: Iterable[tuple[Scenario, Death]], say: bool = False
@@ -113,29 +138,23 @@ class Enumerated:
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             return [wrong for wrong in pool.map(one, deaths) if wrong], counted
 
-    def _start(self, function: str, **arguments: object) -> Child:
-        if function == "work.run":
-            arguments["checkpoint_every"] = CHECKPOINT_EVERY
-        return self.forks.start(function, {"BATCH_ROWS": BATCH_ROWS}, **arguments)
-
-    def _undisturbed(self, folder: Path, steps: Sequence[object], log: Path | None = None) -> None:
-        more = {"log": str(log)} if log else {}
-        self._await(
-            self._start("work.run", folder=str(folder), servers=self.servers, steps=list(steps), **more)
-        )
-
     def _await(self, child: Child) -> None:
         assert child.wait() == 0, child.said()
 
-    def _copy(self, state: str, name: str, rules: object) -> Path:
+    def copy(self, scenario: Scenario, name: str) -> Path:
+        """Copy the state that a scenario begins from, with its contract, into a folder of a name."""
+        return self.copy_state(scenario.state, name, scenario.rules)
+
+    def copy_state(self, state: str, name: str, rules: Mapping[str, object]) -> Path:
+        """Copy a state of the lake into a folder of a name, under some rules."""
         folder = self.folder / name
         shutil.copytree(self.folder / state / "lake", folder / "lake")
         (folder / "streams").mkdir()
-        (folder / "streams" / "crash.py").write_text(contract(**dict(rules)))  # type: ignore[call-overload]
+        (folder / "streams" / "crash.py").write_text(contract(**rules))
         return folder
 
     def _expected(self, scenario: Scenario) -> Path:
-        return self.folder / f"expected-{scenario.name}"
+        return self.folder / f"expected-{scenario.name}".replace(" ", "-")
 
 
 def _kind(label: str) -> str:

@@ -49,11 +49,11 @@ numbers = Events(
 '''
 
 
-def produce(servers: str, partitions: int, a_second: int) -> None:
-    """Produce for ever, a transaction of ten records a partition at a time."""
+def produce(servers: str, partitions: int, a_second: int, turns: int | None = None) -> None:
+    """Produce transactions of ten records a partition, some turns of them or for ever."""
     producer = end_transactions(servers)
     numbers = [last + 1 for last in _last_numbers(servers, partitions)]
-    for turn in count(1):
+    for turn in count(1) if turns is None else range(1, turns + 1):
         begun, sent = time.monotonic(), list(numbers)
         producer.begin_transaction()
         for partition in range(partitions):

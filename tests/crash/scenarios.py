@@ -1,8 +1,8 @@
 """What is killed: contracts and records in which everything happens, and the runs over them.
 
 Two batches of records (the second arrives after the first was read): good ones, wrong ones, the same again,
-in conflict, late, tombstones, over two Kafka partitions and four days, the last of which is open. The
-contract is written with today's date, as only an open tile takes records that come later.
+in conflict, late, tombstones, over two Kafka partitions and four days. The first is read as if it were
+yesterday, so that the second closes a tile that was open; the last one, today's, stays open.
 """
 
 import json
@@ -97,8 +97,10 @@ def _over(select: str, first: int, last: int, **config: object) -> dict[str, Any
 EVENTS = BASE.format("visits")
 CHANGES = BASE.format("accounts") + ' or key:"dimensions/accounts"'
 AGAIN = {"bronze_visits": {"replace": True}, "silver_visits": {"replace": True}}
-LOSING = [_over('key:"bronze/lost"', 3, 3) | {"red": True}, _over(SILVER.format("lost"), 3, 3)]
+LOSING = [_over('key:"bronze/lost"', 2, 3) | {"red": True}, _over(SILVER.format("lost"), 2, 3)]
 ALL = [_over(EVENTS, 0, 3), _over(CHANGES, 0, 3), *LOSING]
+BEFORE = (TODAY - timedelta(hours=1)).isoformat()  # when yesterday's tile was open
+HALF = [_over(f"{EVENTS} or {CHANGES} or {BASE.format('lost')}", 0, 2)]
 FOLLOWED = {"continuous": ["--streams", "visits,accounts", "--rows", "70", "--upkeep", "0.3"]}
 SCENARIOS = [
     Scenario("events", "empty", [_over(EVENTS, 0, 3)]),
@@ -111,6 +113,7 @@ SCENARIOS = [
     Scenario(
         "replay", "whole", [{"job": "replay_quarantine", "config": {"stream": "visits"}}], {"least": -5}
     ),
+    Scenario("maintenance", "whole", [{"maintain": True}]),
     Scenario("mend", "spoiled", [_over(EVENTS, 1, 1)]),
     Scenario(
         "acknowledge",
@@ -131,10 +134,10 @@ def send(servers: str, batch: int) -> None:
     """Produce the first or the second batch of records."""
     rng = random.Random(batch)  # noqa: S311  # made-up data
     begin = TODAY - timedelta(days=3)
-    today = max(TODAY, NOW - timedelta(minutes=30))
+    today, late = max(TODAY, NOW - timedelta(minutes=30)), TODAY - timedelta(minutes=5)
     visits: list[Record] = []
     for n in range(110 if batch == 1 else 60):
-        at = begin + timedelta(minutes=45 * n) if batch == 1 and n < 90 else today
+        at = begin + timedelta(minutes=37 * n) if batch == 1 else late if n < 6 else today
         happened = at - timedelta(hours=rng.choice([0, 0, 0, 1, 20, 60]))
         row = {"visit": n * 7 % 41, "page": rng.choice("abc"), "amount": f"{n % 3}.50"}
         value: bytes | None = json.dumps(row | {"at": happened.isoformat(), "note": f"n{n}"}).encode()
@@ -153,7 +156,7 @@ def send(servers: str, batch: int) -> None:
         )
         for n in range(50 if batch == 1 else 20)
     ]
-    lost = [Record(r.value, _ms(today)) for r in visits[:12]]
+    lost = [Record(r.value, _ms(late if batch == 1 else today)) for r in visits[:12]]
     for topic, records, partitions in ((VISITS, visits, 2), (ACCOUNTS, changes, 2), (LOST, lost, 1)):
         made = fill(servers, topic, records if batch == 1 else (), partitions)
         if batch == 2:

@@ -72,7 +72,7 @@ class Soak:
             weed = self._start_store() if self.store == "s3" else None
             try:
                 self._kill_everything(weed)
-                return self._catch_up()
+                return self._judge()
             finally:
                 if weed:
                     weed.kill()
@@ -89,10 +89,15 @@ class Soak:
 
     def _kill_everything(self, weed: Any) -> None:
         self._producing = self._producer()
+        while not self._kafka.count(TOPIC):
+            assert not self._producing.ended.wait(0.1), self._producing.said()
+        begun = time.monotonic()
+        self._catch_up()
+        usual = time.monotonic() - begun  # so that deaths fall into the work, however slow the machine
         self._workers = [self._worker() for _ in range(WORKERS)]
         self._zombies: list[Child] = []
         while (done := self._share_done()) < 1:
-            time.sleep(self._rng.uniform(0.05, 1.2))  # the random instant
+            time.sleep(self._rng.uniform(0.05, 1.5 * usual))  # the random instant
             self._begin_again()
             self._strike()
             if not self._down and self.killed["broker"] < self.broker_kills * done:
@@ -176,13 +181,17 @@ class Soak:
         if not well and not self._down:
             self.errors.append(f"{what}:\n{child.said()[-1500:]}")
 
-    def _catch_up(self) -> dict[str, Any]:
+    def _catch_up(self) -> None:
+        """Let a run that is left alone bring the lake up to the log."""
+        run = self._forks.start("work.soak", self._environment, kind="caught_up", folder=str(self.folder))
+        assert run.wait(300) == 0, run.said()
+
+    def _judge(self) -> dict[str, Any]:
         while self._down:
             time.sleep(0.1)  # the last outage ends by itself
         fence = self._forks.start("numbers.end_transactions", servers=self._kafka.servers)
         assert fence.wait() == 0, fence.said()
-        last = self._forks.start("work.soak", self._environment, kind="caught_up", folder=str(self.folder))
-        assert last.wait(300) == 0, last.said()
+        self._catch_up()
         target = self.folder / "figures.json"
         judged = self._forks.start(
             "numbers.judge", self._environment, partitions=PARTITIONS, target=str(target)

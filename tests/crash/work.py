@@ -14,7 +14,8 @@ from typing import Any
 import polars as pl
 
 import resources.lake
-from assets import aftermath, continuous
+from assets import aftermath, continuous, ingest, maintenance
+from resources.streams import load_streams
 from sluice.tables import LEDGER_TABLE
 from tests.crash import seam
 from tests.running import Project
@@ -37,12 +38,20 @@ def run(
     log: str = "",
     death: Mapping[str, Any] | None = None,
     checkpoint_every: int = 100,
+    save: str = "",
+    expected: str = "",
+    now: str = "",
 ) -> None:
     """Do steps (`select`, `tiles`, `config`, or `job`, `config`); count events where a log is named.
 
-    A step that is `red` may end with a check that failed.
+    A step that is `red` may end with a check that failed. Afterwards the equations are proven, and what the
+    lake holds is written (`save`) or held against what was (`expected`), where one of them is named.
+    `now` is the time that tiles open and close by.
     """
     resources.lake._CONFIGURATION["delta.checkpointInterval"] = str(checkpoint_every)
+    if now:
+        moment = datetime.fromisoformat(now)
+        ingest.datetime = type("Then", (datetime,), {"now": classmethod(lambda _, __: moment)})
     made = project(folder, servers)
     if log:
         at = dict(death) if death else None
@@ -53,6 +62,9 @@ def run(
         if "continuous" in step:
             follow(made, step)
             continue
+        if "maintain" in step:
+            tidy(made)
+            continue
         if "job" in step:
             outcome = made.job(step["job"], step["config"])
         else:
@@ -61,6 +73,9 @@ def run(
             outcome = made.run(step["select"], tuple(tiles) if isinstance(tiles, list) else tiles, **config)
         assert outcome.success or (step.get("red") and outcome.failed_checks), outcome
     seam.mark("the end")
+    if save or expected:
+        prove(made)
+        _save(made, Path(save)) if save else _compare(made, Path(expected))
 
 
 def follow(made: Project, step: Mapping[str, Any]) -> None:
@@ -72,33 +87,21 @@ def follow(made: Project, step: Mapping[str, Any]) -> None:
     assert continuous.main([*step["continuous"], "--until", step["until"]]) == 0
 
 
-def run_again(folder: str, servers: str, steps: Sequence[Mapping[str, Any]], expected: str) -> None:
-    """Do the steps of a run that was killed once more, then hold the lake against an undisturbed one."""
-    run(folder, servers, steps)
-    compare(folder, servers, expected)
-
-
-def save(folder: str, servers: str, target: str) -> None:
-    """Write what must be equal of a lake into a folder, after the equations were proven."""
-    made = project(folder, servers)
-    prove(made)
-    Path(target).mkdir(parents=True)
+def _save(made: Project, target: Path) -> None:
+    target.mkdir(parents=True)
     for name, rows in state(made).items():
-        rows.write_ipc(Path(target) / f"{name.replace('/', '.')}.arrow")
+        rows.write_ipc(target / f"{name.replace('/', '.')}.arrow")
 
 
-def compare(folder: str, servers: str, expected: str) -> None:
-    """Hold a lake against what `save` wrote, and prove its equations."""
-    made = project(folder, servers)
+def _compare(made: Project, expected: Path) -> None:
     found = state(made)
-    for file in sorted(Path(expected).glob("*.arrow")):
+    for file in sorted(expected.glob("*.arrow")):
         wanted, rows = pl.read_ipc(file), found.pop(file.stem.replace(".", "/"))
         if not rows.equals(wanted):
             more = rows.join(wanted, on=wanted.columns, how="anti", nulls_equal=True)
             less = wanted.join(rows, on=wanted.columns, how="anti", nulls_equal=True)
             raise AssertionError(f"{file.stem}: {rows.height} rows, not {wanted.height}\n+{more}\n-{less}")
     assert not found, f"tables that should not be there: {sorted(found)}"
-    prove(made)
 
 
 def prove(made: Project) -> None:
@@ -131,6 +134,17 @@ def accounts(ledger: pl.DataFrame) -> pl.DataFrame:
     last = pl.col("generation") == pl.col("generation").max().over("stream", "layer", "tile")
     settled = pl.sum_horizontal("accepted", "duplicates", "conflicts")
     return ledger.filter(last).with_columns(settled=settled).group_by(at).agg(pl.col(_ACCOUNT).sum()).sort(at)
+
+
+def maintain(folder: str, servers: str, until: str) -> None:
+    """Tidy all tables again and again until a file exists."""
+    while not Path(until).exists():
+        tidy(project(folder, servers))
+
+
+def tidy(made: Project) -> None:
+    """Join files, cut logs, delete what is not read any more."""
+    maintenance.maintain(made.lake(), load_streams(made.streams), maintenance.Keeping(commits=5))
 
 
 def spoil(folder: str, servers: str) -> None:

@@ -1,97 +1,125 @@
-"""Runs that are killed, and runs that meet: the tables are those of a run that nothing disturbed."""
+"""Runs that are killed, and runs that meet: the tables are those of a run that nothing disturbed.
 
-import random
+The list of deaths is made from the code and from what a run does (`tests.crash`): here a sample, one of each
+kind; `python -m tests.crash.enumerated` dies at all of them.
+"""
+
+import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from tests.e2e.meters import HOURS, NAMES, produce
-from tests.running import Project, assert_same
+from tests.crash import seam
+from tests.crash.enumerated import Enumerated
+from tests.crash.forks import Child, Forks
+from tests.crash.scenarios import DAYS, EVENTS, SCENARIOS, Scenario
+from tests.crash.seam import Death, Event
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-LAYERS = " or ".join(f'key:"{layer}/{name}"' for name in NAMES for layer in ("bronze", "silver"))
-LONGEST = 4.0  # seconds after which a run is killed at the latest
+pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(900)]
+SEED = 4
+IN_PROGRAMS = "resources/dbt_delta.py:"  # run by dbt, a program of its own, which is not marked
+EVERYTHING = next(s for s in SCENARIOS if s.name == "events")
+LIVE = Scenario("live", "empty", [{"select": EVENTS, "tiles": DAYS[-1]}])
+ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Run once, all in peace."""
-    produce(kafka)
-    made = Project(tmp_path_factory.mktemp("peace"), kafka).declare("meters")
-    made.run(LAYERS, (HOURS[0], HOURS[-1])).good()
-    made.run("group:dimensions").good()
-    return made
+def enumerated(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enumerated]:
+    """Give the scenarios, each run once in peace, in processes that can be killed."""
+    library = seam.library()
+    if library is None:
+        assert not os.environ.get("CI"), "CI has a C compiler, from the wheel ziglang"
+        pytest.skip("no C compiler: neither the wheel `ziglang` nor `cc` was found")
+    folder = tmp_path_factory.mktemp("crash")
+    with Forks(folder / "children", library) as forks:
+        made = Enumerated(folder, kafka, forks)
+        made.prepare()
+        yield made
 
 
-def worker(made: Project, first: str, last: str) -> subprocess.Popen[str]:
-    """Start a process that will run the layers, in small batches, when told to."""
-    command = [sys.executable, "-m", "tests.e2e.worker", str(made.folder), made.servers, LAYERS, first, last]
-    return made.start(command, BATCH_ROWS="500")
+def test_every_write_in_the_code_is_passed_by_a_scenario(enumerated: Enumerated):
+    """Kafka-medallion 40: a new place that writes to the lake needs a scenario that dies there."""
+    unseen = [site for site in enumerated.unseen() if not site.startswith(IN_PROGRAMS)]
+    assert not unseen, f"write boundaries without a crash scenario (tests/crash/scenarios.py): {unseen}"
 
 
-def go(process: subprocess.Popen[str]) -> None:
-    """Wait until it is ready, and let it begin."""
-    assert process.stdout
-    assert process.stdin
-    for line in process.stdout:
-        if line.startswith("ready"):
-            break
-    process.stdin.write("go\n")
-    process.stdin.flush()
+def test_every_file_of_the_lake_was_seen_as_it_was_made(enumerated: Enumerated):
+    for scenario in (EVERYTHING, ENTITIES):
+        lake = enumerated.folder / f"peace-{scenario.name}" / "lake"
+        there = sum(1 for path in lake.rglob("*") if path.is_file())
+        events = enumerated.events[scenario.name]
+        published = sum(event.label.startswith("publish ") for event in events)
+        assert published >= there > 50
 
 
-def hold(made: Project, undisturbed: Project) -> None:
-    for name in NAMES:
-        assert_same(made.state(name), undisturbed.state(name))
-        assert made.accounts(name)["read"] == undisturbed.accounts(name)["read"]
-    made.prove(*NAMES)
-    made.run("group:dimensions").good()
-    columns = pl.exclude("_bucket")
-    assert made.dimension("meters").select(columns).equals(undisturbed.dimension("meters").select(columns))
+def test_runs_killed_anywhere_leave_nothing_behind(enumerated: Enumerated):
+    """Kafka-medallion 5, 40-42: one death of each kind; the next run gives what an undisturbed one gave."""
+    sample = enumerated.sample(SEED)
+    wrong, died = enumerated.die_all(sample)
+    assert not wrong, "\n\n".join(wrong[:3])
+    assert died.total() - died["missed"] >= len(sample) * 0.9, died
 
 
-def test_the_peaceful_run_is_right(undisturbed: Project):
-    undisturbed.prove(*NAMES)
-    told = undisturbed.accounts("meter_readings")
-    assert told["read"] == undisturbed.table("bronze/meter_readings").height > 4000
-    assert (
-        min(told[n] for n in ("accepted", "duplicates", "conflicts", "quarantined", "tombstones", "late")) > 0
+def rivals(made: Enumerated, name: str, *deaths: Death | None) -> tuple[Path, list[Child]]:
+    """Start runs of everything side by side on an empty lake."""
+    folder = made.copy(EVERYTHING, name)
+    return folder, [made.start(EVERYTHING, folder, death) for death in deaths]
+
+
+def test_two_runs_of_the_same_tiles_at_once(enumerated: Enumerated):
+    folder, both = rivals(enumerated, "two", None, None)
+    for child in both:
+        assert child.wait() == 0, child.said()
+    enumerated.hold(EVERYTHING, folder)
+
+
+@pytest.mark.parametrize("table", ["bronze/visits", "silver/visits", "losers/visits", "system/tiles"])
+def test_a_zombie_that_goes_on_after_another_did_its_work(enumerated: Enumerated, table: str):
+    """Event-streaming 16: stopped just before a commit, woken when all is done: nothing is there twice."""
+    at = Event(f"publish {table} commit", 2)
+    folder, [zombie] = rivals(
+        enumerated, f"zombie-{table.replace('/', '-')}", Death(at, "before", signal.SIGSTOP)
     )
+    _wait_until_stopped(zombie)
+    enumerated.hold(EVERYTHING, folder, again=True)
+    zombie.signal(signal.SIGCONT)
+    assert zombie.wait() == 0, zombie.said()
+    enumerated.hold(EVERYTHING, folder)
 
 
-def test_runs_killed_at_any_moment_leave_nothing_behind(undisturbed: Project, kafka: str, tmp_path: Path):
-    rng = random.Random()  # noqa: S311  # another moment each time
-    made = Project(tmp_path, kafka).declare("meters")
-    killed = 0
-    for _ in range(3):
-        processes = [worker(made, HOURS[0], HOURS[-1]) for _ in range(3)]
-        for process in processes:
-            go(process)
-            wait = rng.uniform(0.2, LONGEST)
-            try:
-                process.wait(wait)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                killed += 1
-            process.communicate()
-    assert killed > 0
-    made.run(LAYERS, (HOURS[0], HOURS[-1])).good()
-    hold(made, undisturbed)
+def test_a_backfill_beside_live_runs_and_maintenance(enumerated: Enumerated):
+    """Kinesis-iceberg 39: a backfill in small commits, runs of the open tile, upkeep: all get through."""
+    folder = enumerated.copy(EVERYTHING, "backfill")
+    done = folder / "done"
+    tidying = enumerated.forks.start(
+        "work.maintain", folder=str(folder), servers=enumerated.servers, until=str(done)
+    )
+    backfill = enumerated.start(EVERYTHING, folder, None, rows=5)
+    lived = 0
+    while not backfill.ended.is_set() or lived < 2:
+        live = enumerated.start(LIVE, folder)
+        assert live.wait() == 0, live.said()
+        lived += 1
+    done.touch()
+    for child in (backfill, tidying):
+        assert child.wait() == 0, child.said()
+    enumerated.hold(EVERYTHING, folder)
 
 
-def test_two_runs_of_the_same_tiles_at_once(undisturbed: Project, kafka: str, tmp_path: Path):
-    made = Project(tmp_path, kafka).declare("meters")
-    both = [worker(made, HOURS[0], HOURS[-1]) for _ in range(2)]
-    for process in both:
-        go(process)
-    began = time.monotonic()
-    for process in both:
-        out, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, out[-3000:]
-    assert time.monotonic() - began < 120
-    hold(made, undisturbed)
+def test_two_folds_of_one_dimension_at_once(enumerated: Enumerated):
+    folder = enumerated.copy(ENTITIES, "folds")
+    both = [enumerated.start(ENTITIES, folder, None) for _ in range(2)]
+    for child in both:
+        assert child.wait() == 0, child.said()
+    enumerated.hold(ENTITIES, folder)
+
+
+def _wait_until_stopped(child: Child) -> None:
+    deadline = time.monotonic() + 120
+    while Path(f"/proc/{child.pid}/stat").read_text().rsplit(") ", 1)[1][0] != "T":
+        assert not child.ended.is_set(), f"it ended before it was stopped: {child.said()}"
+        assert time.monotonic() < deadline, "it never came there"
+        time.sleep(0.02)
