@@ -101,8 +101,8 @@ def _topic(lake: Lake, kafka: KafkaResource, stream: Stream) -> Topic:
         rows = stored(lake, stream)
         if not rows.height:
             raise
-        tiles, partitions = rows["tile"], rows["partition"].n_unique()
-        held = f"what it read of tiles {tiles.min()} to {tiles.max()}, {partitions} partitions"
+        tiles, partitions = sorted(rows["tile"]), rows["partition"].n_unique()
+        held = f"what it read of tiles {tiles[0]} to {tiles[-1]}, {partitions} partitions"
         raise TopicMissingError(error.topic, error.servers, held) from error
 
 
