@@ -75,8 +75,9 @@ def test_a_topic_is_deleted_and_made_again(lake: Lake, resource: KafkaResource, 
     assert sorted(silver.filter(pl.col("_epoch") == 2)["order_id"]) == sorted(f"new{i}" for i in range(200))
 
 
-def test_a_topic_is_deleted_while_it_is_read(resource: KafkaResource, kafka: str) -> None:
+def test_a_topic_is_deleted_while_it_is_read(kafka: str) -> None:
     """What is read ahead may still come; then it is missing, or fails to come: never nothing, in silence."""
+    resource = KafkaResource(bootstrap_servers=kafka, stall_seconds=5)
     fill(kafka, "vanishing", some("x", 3000))
     batches = resource.read("vanishing", {0: (0, 3000)}, max_rows=100, max_bytes=2**20)
     assert next(batches).records.height == 100
