@@ -21,7 +21,7 @@ $(READY): requirements.lock $(wildcard sluice/native/*.[ch])
 $(DAGSTER_HOME)/dagster.yaml: deploy/dagster.yaml
 	@mkdir -p $(DAGSTER_HOME) && cp deploy/dagster.yaml $@
 
-.PHONY: setup demo test dev dbt try trace bench check format lock clean help
+.PHONY: setup demo test dev dbt try trace bench soak check format lock clean help
 
 setup: $(READY) $(DAGSTER_HOME)/dagster.yaml  ## install what is needed into .venv
 
@@ -48,6 +48,9 @@ bench: setup  ## the benchmarks beside Spark, into docs/benchmarks.md; make benc
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r benchmarks/requirements.lock \
 		|| echo "Spark cannot be fetched: without it"
 	@$(BIN)/python benchmarks/all.py $(if $(SMALL),--small=yes,--write=yes)
+
+soak: setup  ## everything is killed at random while numbered records flow (SOAK_KILLS, SOAK_MINUTES, SOAK_STORE=file or s3)
+	@$(BIN)/python -m tests.crash.soak
 
 check: setup  ## lint, types, imports, definitions
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
