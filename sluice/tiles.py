@@ -4,9 +4,12 @@ Decides at which offset a tile ends: at the split that puts the fewest stamps on
 such; while the hour around it is still young, stamps more than an hour ahead of now count for nothing, and
 stamps below zero (none) never count. So one wrong clock moves nothing. A bound is the offset of a record
 that counts, or the log's high watermark where none follows. It refuses to read a whole log for that: it
-reads on from the broker's look-up until the split is `HYSTERESIS` records better than all that was read
-after it, and trusts `SAMPLES` samples over the log for the rest. Logs with fewer records than that are
-split exactly. No I/O here: the log is handed in.
+reads on from the look-up until the split is `HYSTERESIS` records better than all that was read after it;
+for the rest it trusts `SAMPLES` samples over the log and, where the first stamp after the split is more than
+an hour ahead of the tile's end, one more at each doubling of the distance. Exact are therefore: logs with
+fewer records than that; wrong stamps in stretches up to `HYSTERESIS`; and one longer stretch more than an
+hour ahead of the end, where thrice as many right records of the tile follow it. A shorter rest of the tile
+may fall to the next one. No I/O here: the log is handed in.
 """
 
 from bisect import bisect_left, bisect_right
