@@ -24,6 +24,8 @@ from dagster import AssetMaterialization
 
 from assets.flow import Flow, Pace
 from assets.leases import BEATS, Leases
+from assets.maintenance import Keeping
+from assets.refine import Refined
 from assets.reports import Reports, Told
 from assets.upkeep import Upkeep
 from resources.kafka import KafkaResource, kafka_resource
@@ -47,6 +49,7 @@ class Options:
     upkeep: float = 10.0
     report: float = 60.0
     lease: float = 10.0
+    keeping: Keeping = field(default_factory=Keeping)
 
 
 @dataclass
@@ -69,10 +72,10 @@ class Run:
         worker = f"{self.run_id[:8]}-{uuid4().hex[:6]}"
         self._leases = None if alone else Leases(self.lake, worker, names, self.options.lease)
         self._flows = [self._flow(stream) for stream in self.streams]
-        self._upkeeps = [Upkeep(self.lake, flow, self.say) for flow in self._flows]
+        self._upkeeps = [Upkeep(self.lake, flow, self.say, self.options.keeping) for flow in self._flows]
         self._reports = [Reports(self.lake, flow, self.options.report) for flow in self._flows]
-        for flow, reports in zip(self._flows, self._reports, strict=True):
-            flow.told = reports.heard
+        for flow, reports, upkeep in zip(self._flows, self._reports, self._upkeeps, strict=True):
+            flow.told = partial(_both, reports.heard, upkeep.heard)
         self._heard: Queue[Told | BaseException] = Queue()
 
     def _flow(self, stream: Stream) -> Flow:
@@ -174,6 +177,16 @@ class Run:
                 self._heard.put(told)
 
 
+def _both(one: Callable[[Refined], None], other: Callable[[Refined], None], done: Refined) -> None:
+    one(done)
+    other(done)
+
+
+def kept() -> Keeping:
+    """Give how much of the past the settings keep."""
+    return Keeping(settings().history_retention_hours, settings().history_commits)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Follow streams from the command line; SIGTERM and SIGINT end it well."""
     parser = argparse.ArgumentParser(prog="python -m assets.continuous", description=main.__doc__)
@@ -188,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     log = logging.getLogger("sluice.continuous")
     pace = Pace(given.interval, given.rows, given.bytes)
-    options = Options(given.until, pace, given.upkeep, lease=given.lease)
+    options = Options(given.until, pace, given.upkeep, lease=given.lease, keeping=kept())
     streams = [named(load_streams(), name) for name in given.streams.split(",")]
     run = Run(lake_from_settings(), kafka_resource(), streams, f"cli-{os.getpid()}", options, log.info)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,6 +22,7 @@ from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
 from assets.needed import Owned, known, needed
 from assets.refine import Refined, Work, decide, generation, read_bronze, refine
+from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
 from resources.kafka_read import Reader
 from resources.lake import Lake
@@ -70,6 +71,14 @@ class Flow:
     partitions: tuple[int, ...] = ()
     _mended: bool = False
 
+    def __post_init__(self) -> None:
+        """Know who asks this writer to give way."""
+        self._stop = Event()
+        self._courtesies = [
+            Courtesy(self.lake, table.name)
+            for table in (tables.bronze(self.stream), tables.silver(self.stream))
+        ]
+
     def run(self, stop: Event, *, caught_up: bool = False) -> None:
         """Follow the log until stopped; with `caught_up` until all that stands there now is in silver.
 
@@ -79,7 +88,7 @@ class Flow:
             SluiceError: what a permanent failure, or one that lasts, is.
         """
         goals: Mapping[int, int] | None = None
-        self._moved = monotonic()
+        self._moved, self._stop = monotonic(), stop
         while not stop.is_set():
             try:
                 if caught_up and goals is None:
@@ -143,6 +152,7 @@ class Flow:
             if self.clock() >= self._rolls_at:  # bounds are written before they are used
                 self._roll(mine)
             for ranges in self._ranges(batch):
+                self._give_way(0)
                 done = Ingested([])
                 rows = append(self.lake, self.stream, batch, ranges, self.run_id, done)
                 by_tile = {(bound.tile, bound.partition): bound for bound, _ in ranges}
@@ -200,6 +210,10 @@ class Flow:
         self._settle(read_bronze(self.lake, self.stream, [piece for _, piece in owned]), owned)
         self._moved = monotonic()
 
+    def _give_way(self, table: int) -> None:
+        """Let a slower writer of the table (0: bronze, 1: silver) that lost races go first, once."""
+        self._courtesies[table].give_way(None, stopped=self._stop.is_set)
+
     def _settle(self, rows: pl.DataFrame, owned: Sequence[Owned]) -> None:
         """Decide records for silver, those of tiles of one generation at once."""
         silver = self.lake.ensure(tables.silver(self.stream))
@@ -213,6 +227,7 @@ class Flow:
             records = rows if len(pieces) == len(owned) else rows.filter(pl.col("tile").is_in(tiles))
             done = Refined(sorted(tiles))
             work = Work(pieces, raised, rebuild=False)
+            self._give_way(1)
             decide(self.lake, self.stream, work, records.sort("partition", "offset"), self.run_id, done)
             self.freshness.add(records["timestamp_ms"])
             self.told(done)

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import aftermath
-from assets.continuous import Options, Run
+from assets.continuous import Options, Run, kept
 from assets.flow import Pace
 from assets.maintain import maintain_job
 from assets.reingest import acknowledge
@@ -71,7 +71,7 @@ def _continuous(streams: Sequence[Stream]) -> dg.JobDefinition:
     ) -> Iterator[Told]:
         chosen = [named(streams, name) for name in config.streams]
         pace = Pace(config.interval, config.batch_rows, config.batch_bytes)
-        options = Options(config.until, pace, settings().upkeep_seconds, config.report, config.lease)
+        options = Options(config.until, pace, settings().upkeep_seconds, config.report, config.lease, kept())
         with failing_clearly():
             yield from Run(lake.lake, kafka, chosen, context.run_id, options, context.log.info).events()
 

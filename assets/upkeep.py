@@ -1,7 +1,8 @@
 """What a long run does of a stream at a slower pace than its commits.
 
 Every few seconds: accounts are folded into the ledger, tiles that bronze has read whole are closed,
-dimensions follow silver. It says which transaction holds a tile open, once.
+dimensions follow silver. Every hundred commits, and when a tile closes, small files are joined and logs cut
+where this run has written. It says which transaction holds a tile open, once.
 """
 
 from collections.abc import Callable
@@ -10,12 +11,19 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from assets import aftermath, bounds
+from assets.bounds import Bounds
 from assets.flow import Flow
 from assets.ingest import position
+from assets.maintenance import Keeping, tend
 from assets.merge import merge
+from assets.refine import Refined
 from resources.lake import Lake
 from sluice import tables
 from sluice.contract import Changes
+from sluice.tables import BUCKETS
+
+COMMITS = 100  # of silver, between two tidyings
+_LAYERS = ("bronze", "silver", "losers", "quarantine")
 
 
 @dataclass
@@ -25,8 +33,16 @@ class Upkeep:
     lake: Lake
     flow: Flow
     say: Callable[[str], None] = print
+    keeping: Keeping = field(default_factory=Keeping)
     _closed: list[str] = field(default_factory=list)
+    _written: set[str] = field(default_factory=set)  # tiles and event dates, since files were joined
+    _commits: int = 0  # of silver, since then
     _blocked: str = ""
+
+    def heard(self, done: Refined) -> None:
+        """Note where a commit of silver has written."""
+        self._written |= {*done.tiles, *map(str, done.touched)}
+        self._commits += 1
 
     def once(self) -> None:
         """Do what is due.
@@ -38,9 +54,11 @@ class Upkeep:
         self._look_at_topic()
         aftermath.finish(self.lake, stream, "bronze")
         aftermath.finish(self.lake, stream, "silver")
-        self._close()
+        closed = self._close()
         if isinstance(stream, Changes):
             merge(self.lake, stream, say=self.say)
+        if closed or self._commits >= COMMITS:
+            self._tidy()
 
     def taken(self) -> list[str]:
         """Give the tiles that were closed since they were asked for last."""
@@ -51,23 +69,32 @@ class Upkeep:
         """See partitions that were added; the flow begins anew with them."""
         self.flow.partitions = self.flow.kafka.topic(self.flow.stream.topic).partitions
 
-    def _close(self) -> None:
+    def _tidy(self) -> None:
+        """Join small files where this run has written, and cut the logs behind what was folded."""
+        written, self._written, self._commits = self._written, set(), 0
+        if isinstance(self.flow.stream, Changes):
+            written |= set(map(str, range(BUCKETS)))
+        tend(self.lake, self.flow.stream, self.keeping, dict.fromkeys(_LAYERS, written))
+
+    def _close(self) -> list[str]:
         """Close the tiles that bronze has read whole; say what holds the others."""
         stream = self.flow.stream
         stored = bounds.stored(self.lake, stream)
         ending = stored.filter(pl.col("closed_at").is_null() & pl.col("next_offset").is_not_null())
         if not ending.height:
-            return
+            return []
         bronze = self.lake.open(tables.bronze(stream).name)
-        rest = [
-            b for b in bounds.known(self.lake, stream, ending["tile"].unique()) if b.next_offset is not None
-        ]
-        complete = [b for b in rest if position(bronze, stream, b) >= (b.next_offset or 0)]
+        complete: list[Bounds] = []
+        behind: list[Bounds] = []
+        for bound in bounds.known(self.lake, stream, ending["tile"].unique()):
+            if bound.next_offset is not None:
+                whole = position(bronze, stream, bound) >= bound.next_offset
+                (complete if whole else behind).append(bound)
         bounds.close(self.lake, stream, complete)
-        open_still = {b.tile for b in rest} - {b.tile for b in complete}
-        self._closed += sorted({b.tile for b in complete} - open_still)
-        behind = [b for b in rest if b not in complete]
+        closed = sorted({b.tile for b in complete} - {b.tile for b in behind})
+        self._closed += closed
         self._tell_blocked([b.partition for b in behind])
+        return closed
 
     def _tell_blocked(self, partitions: list[int]) -> None:
         stream, kafka = self.flow.stream, self.flow.kafka
