@@ -142,11 +142,13 @@ class KafkaResource(dg.ConfigurableResource[None]):
         return reader
 
     def _reader(self, name: str) -> Reader:
+        """Make a reader; while it reads, a broker's answer is waited for as long as records are."""
+        patient = self.model_copy(update={"timeout_seconds": max(self.timeout_seconds, self.stall_seconds)})
         return Reader(
             self._config,
             name,
-            lambda partitions: self._offsets(name, partitions, _EARLIEST),
-            lambda: self.topic(name).id,
+            lambda partitions: patient._offsets(name, partitions, _EARLIEST),  # noqa: SLF001  # a copy of us
+            lambda: patient.topic(name).id,
         )
 
     def open_transactions(self, name: str, partition: int) -> str:
