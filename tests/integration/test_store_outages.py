@@ -8,7 +8,7 @@ import pytest
 
 from resources.lake import Lake
 from sluice.errors import LakeRefusedError, LakeUnreachableError
-from tests.engine import HOURS, assert_same, both, busy_log, orders, prove, state
+from tests.engine import HOURS, assert_same, both, busy_log, decide, load, orders, prove, state
 from tests.fault_proxy import FaultProxy
 from tests.seaweed import SeaweedFS, lake_at
 
@@ -40,11 +40,11 @@ def undisturbed(tmp_path_factory) -> Lake:
 
 
 def run(lake: Lake) -> None:
-    for hours in (HOURS[:2], HOURS[2:4]):
-        both(lake, busy_log(), orders(), hours)
+    for hour in HOURS[:2]:
+        both(lake, busy_log(), orders(), [hour])
 
 
-def hold_equal(lake: Lake, undisturbed: Lake, name: str = "") -> None:
+def hold_equal(lake: Lake, undisturbed: Lake) -> None:
     prove(lake, orders())
     assert_same(state(lake, orders()), state(undisturbed, orders()))
 
@@ -58,7 +58,8 @@ def test_commits_whose_answers_are_lost_count_once(proxy, undisturbed):
     lake, met = lake_at(proxy.address, "answers"), set()
 
     def first_try(method: str, path: str) -> bool:
-        if method != "PUT" or not path.endswith(".json") or path in met:
+        made = path.endswith("00000.json")  # made twice, a table is as it would be
+        if method != "PUT" or not path.endswith(".json") or path in met or made:
             return False
         met.add(path)
         return True
@@ -67,7 +68,7 @@ def test_commits_whose_answers_are_lost_count_once(proxy, undisturbed):
         run(lake)
     hold_equal(lake, undisturbed)
     assert commits(lake) == commits(undisturbed)
-    assert len(met) > 10
+    assert len(met) > 8
 
 
 def test_a_store_that_misbehaves_all_the_time(proxy, undisturbed):
@@ -78,8 +79,8 @@ def test_a_store_that_misbehaves_all_the_time(proxy, undisturbed):
 
     def sometimes(_method: str, _path: str) -> bool:
         with lock:
-            if len(proxy.seen) == 100:
-                away[0] = time.monotonic() + 8
+            if len(proxy.seen) == 60:
+                away[0] = time.monotonic() + 6
             if time.monotonic() < away[0]:
                 proxy.fault = "down"
                 return True
@@ -89,7 +90,7 @@ def test_a_store_that_misbehaves_all_the_time(proxy, undisturbed):
     with proxy.faulty("busy", sometimes):
         run(lake)
     hold_equal(lake, undisturbed)
-    assert sum(1 for _, _, met in proxy.seen if met) > 30
+    assert sum(1 for _, _, met in proxy.seen if met) > 20
 
 
 def test_a_store_that_is_killed_and_comes_back(server, proxy, undisturbed):
@@ -97,7 +98,7 @@ def test_a_store_that_is_killed_and_comes_back(server, proxy, undisturbed):
     lake, killed = lake_at(proxy.address, "killed"), threading.Event()
 
     def kill_once(method: str, path: str) -> bool:
-        if method == "PUT" and "silver" in path and path.endswith("01.json") and not killed.is_set():
+        if method == "PUT" and "silver" in path and path.endswith("1.json") and not killed.is_set():
             killed.set()
             server.kill()
             threading.Thread(target=server.start).start()
@@ -112,13 +113,13 @@ def test_a_store_that_is_killed_and_comes_back(server, proxy, undisturbed):
 def test_a_store_that_stays_away_is_a_clear_retryable_error(proxy):
     """And the next run goes on (kafka-medallion 44)."""
     lake = lake_at(proxy.address, "away", store_patience_seconds=1)
-    both(lake, busy_log(), orders(), HOURS[:1])
+    load(lake, busy_log(), orders(), HOURS[:1])
     before = commits(lake)
     with proxy.faulty("busy"), pytest.raises(LakeUnreachableError, match="STORE_PATIENCE_SECONDS"):
-        both(lake, busy_log(), orders(), HOURS[:2])
+        decide(lake, orders(), HOURS[:1])
     assert commits(lake) == before
-    both(lake, busy_log(), orders(), HOURS[:2])
-    prove(lake, orders())
+    decide(lake, orders(), HOURS[:1])
+    assert commits(lake)["silver/orders"] == 1
 
 
 def test_a_store_that_refuses_us_is_a_permanent_error_at_once(server, proxy):
