@@ -12,10 +12,11 @@ import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
 
+from resources import outages
 from resources.lake import Lake
 from sluice.columns import Column
 from sluice.contract import Stream
-from sluice.errors import RetryableError, SluiceError
+from sluice.errors import LakeUnreachableError, RetryableError, SluiceError
 from sluice.partitions import Hourly
 from sluice.tables import Table
 
@@ -49,6 +50,9 @@ def failing_clearly() -> Iterator[None]:
     except (RetryableError, dg.Failure):
         raise
     except Exception as error:
+        failure = outages.told("of this run", "the lake", error)
+        if isinstance(failure, LakeUnreachableError):  # as a scan tells it that was collected late
+            raise failure from error
         told = str(error) if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
         raise dg.Failure(description=told, allow_retries=False) from error
 
