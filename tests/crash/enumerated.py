@@ -5,6 +5,7 @@ scenario is killed at it, on a copy of the lake; the next run goes on, and the l
 undisturbed one. It refuses a list that misses a site of the code (`tests.crash.sites`).
 """
 
+import os
 import random
 import shutil
 import signal
@@ -44,7 +45,11 @@ class Enumerated:
         (self.folder / "empty" / "lake").mkdir(parents=True)
         self._await(self._run(self.copy_state("empty", "half", {}), HALF, now=BEFORE))
         send(self.servers, 2)
-        self._await(self._run(self.copy_state("half", "whole", {}), ALL))
+        whole = self.copy_state("half", "whole", {})
+        self._await(self._run(whole, ALL))
+        left_over = whole / "lake" / "bronze" / "visits" / "left-over.parquet"
+        left_over.touch()
+        os.utime(left_over, (0, 0))  # of a run that died long ago: for maintenance
         spoiled = self.copy_state("whole", "spoiled", {})
         self._await(self.forks.start("work.spoil", folder=str(spoiled), servers=self.servers))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

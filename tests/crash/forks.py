@@ -196,6 +196,7 @@ if __name__ == "__main__":
     from tests.crash.sites import instrument
 
     instrument()
+    import tests.crash.gold_work
     import tests.crash.numbers
     import tests.crash.work  # noqa: F401  # all that children need
 

@@ -143,7 +143,8 @@ def maintain(folder: str, servers: str, until: str) -> None:
 
 
 def tidy(made: Project) -> None:
-    """Join files, cut logs, delete what is not read any more."""
+    """Join files, even a few, cut logs, delete what is not read any more."""
+    maintenance._FEW = 1
     maintenance.maintain(made.lake(), load_streams(made.streams), maintenance.Keeping(commits=5))
 
 
