@@ -20,7 +20,6 @@ from sluice.tables import ROW_COORDINATES
 
 AT = ["_tile", *ROW_COORDINATES]
 _BEATEN_BY = pl.lit(None, pl.String).alias("_beaten_by")
-_NOWHERE = pl.lit(None, pl.UInt32).alias("_place")
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class Met:
     """Rows that meet others of their keys.
 
     Attributes:
-        rows: key, time or position, coordinates (AT), `_from` (silver, batch, loser), `_place` in the batch,
-            `_beaten_by` (of a loser: its winner's coordinates as text).
+        rows: key, time or position, coordinates (AT), `_from` (silver, batch, loser), `_beaten_by` (of a
+            loser: its winner's coordinates as text), `_place` in the batch (null: not of it).
         whole: those from the batch and from silver, in silver's columns.
         partitions: the dates or buckets that were looked at.
     """
@@ -88,12 +87,13 @@ def meet(
     own = _among(hashes.head(batch.height), meeting)
     mine = batch.with_row_index("_place").filter(own)
     known = [
-        found.select(*columns, _NOWHERE, _BEATEN_BY, _from=pl.lit("silver")),
-        mine.select(*columns, "_place", _BEATEN_BY, _from=pl.lit("batch")),
-        unfit.select(*columns, _NOWHERE, "_beaten_by", _from=pl.lit("loser")),
+        found.select(*columns, _BEATEN_BY, _from=pl.lit("silver")),
+        mine.select(*columns, _BEATEN_BY, _from=pl.lit("batch")),
+        unfit.select(*columns, "_beaten_by", _from=pl.lit("loser")),
     ]
     # equal coordinates are the same record, never a duplicate
     rows = pl.concat(known).unique(ROW_COORDINATES, keep="first", maintain_order=True)
+    rows = rows.join(mine.select(*ROW_COORDINATES, "_place"), on=ROW_COORDINATES, how="left")
     return Met(rows, pl.concat([mine.drop("_place"), found]), partitions)
 
 

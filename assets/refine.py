@@ -6,25 +6,29 @@ whole, in one commit, as the next generation. Reads bronze only, never Kafka.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
 from deltalake import DeltaTable
 
-from assets import aftermath, bounds, equations, side_tables
+from assets import aftermath, bounds, proofs, side_tables
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
 from assets.settle import Batch, settle
 from resources.lake import ATTEMPTS, Lake
+from resources.transactions import transactions
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice
 from sluice.contract import Stream
 from sluice.decode import decode
 from sluice.errors import BronzeMissingError, StaleWriterError
 from sluice.judged import Judged, judge
+
+DECIDED_AT_ONCE = 250_000  # records: for a while they are there as bronze, as decoded, as rows
+INFLATED = 4  # records are about so many times their bytes in a file
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,12 @@ def refine(
     if missing := sorted(set(wanted) - {b.tile for b in owned}):
         raise BronzeMissingError(stream.name, missing)
     done = Refined(sorted({b.tile for b in owned}))
+    again = {b.tile for b in owned} if replace else _uneven(lake, stream, owned)
     for _ in range(ATTEMPTS):
-        works = _plan(lake, stream, owned, limits.rows, replace=replace)
+        works = _plan(lake, stream, owned, limits, again)
         if not works:
             break
-        replace = False
+        again = set()
         try:
             for work in works:
                 decide(lake, stream, work, read_bronze(lake, stream, work.slices), run_id, done)
@@ -99,20 +104,32 @@ def generation_id(stream: Stream, tile: str) -> str:
 
 def generation(handle: DeltaTable, stream: Stream, tile: str) -> int:
     """Give a tile's generation in silver."""
-    return int(handle.transaction_version(generation_id(stream, tile)) or 1)
+    return transactions(handle).get(generation_id(stream, tile), 1)
 
 
-def _plan(lake: Lake, stream: Stream, owned: Sequence[Bounds], rows: int, *, replace: bool) -> list[Work]:
+def _uneven(lake: Lake, stream: Stream, owned: Sequence[Bounds]) -> set[str]:
+    """Find the tiles that were decided to their end and do not add up; once a run, before it changes them."""
+    silver = lake.open(tables.silver(stream).name)
+    if silver is None:
+        return set()
+    aftermath.finish(lake, stream, "silver", silver)  # what is still announced is no fault
+    undecided = {b.tile for b in owned if b.next_offset != position(silver, stream, b)}
+    decided = sorted({b.tile for b in owned} - undecided)
+    return set(proofs.unequal(lake, stream, "silver", decided)["tile"]) if decided else set()
+
+
+def _plan(
+    lake: Lake, stream: Stream, owned: Sequence[Bounds], limits: Limits, again: Collection[str]
+) -> list[Work]:
     """List what is to be decided: tiles to be decided anew, and what was not decided yet."""
     bronze = lake.open(tables.bronze(stream).name)
+    rows = _rows_at_once(bronze, owned, limits)
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
     told = accounts.current(aftermath.ledger(lake, stream, "silver"))
     other = pl.col("code_version") != stream.code_version
-    other_rules = set(told.filter(other)["tile"])
-    decided = sorted({b.tile for b in owned if position(silver, stream, b) > b.first_offset})
-    uneven = set(equations.silver_unequal(lake, stream, decided)["tile"]) if decided else set()
-    again = {b.tile for b in owned} if replace else (other_rules | uneven)
+    again = {*again, *told.filter(other)["tile"]}
+    decided = {b.tile for b in owned if position(silver, stream, b) > b.first_offset}
     works: list[Work] = []
     size = rows
     for bound in sorted(owned, key=lambda b: (b.tile, b.partition)):
@@ -141,6 +158,17 @@ def _plan(lake: Lake, stream: Stream, owned: Sequence[Bounds], rows: int, *, rep
     return works
 
 
+def _rows_at_once(bronze: DeltaTable | None, owned: Sequence[Bounds], limits: Limits) -> int:
+    """Tell how many records one batch may hold, by the heaviest of the files that hold them."""
+    most = min(limits.rows, DECIDED_AT_ONCE)
+    files = pl.DataFrame() if bronze is None else pl.DataFrame(bronze.get_add_actions(flatten=True))
+    if not {"num_records", "partition.tile"} <= set(files.columns):
+        return most
+    mine = files.filter(pl.col("partition.tile").is_in({b.tile for b in owned}) & (pl.col("num_records") > 0))
+    heaviest = mine.select((pl.col("size_bytes") / pl.col("num_records")).max()).item()
+    return max(1, min(most, int(limits.bytes / (heaviest * INFLATED)))) if heaviest else most
+
+
 def _parts(piece: tuple[Bounds, Slice], rows: int) -> list[tuple[Bounds, Slice]]:
     """Cut a long range, so that one batch stays bounded."""
     bound, whole = piece
@@ -155,7 +183,7 @@ def _parts(piece: tuple[Bounds, Slice], rows: int) -> list[tuple[Bounds, Slice]]
 def decide(lake: Lake, stream: Stream, work: Work, records: pl.DataFrame, run_id: str, done: Refined) -> None:
     """Decode the records of one piece of work and settle them; again, as often as a race is lost.
 
-    `records` (columns: BRONZE, in the order of the log) are all that bronze holds of the work's slices.
+    `records` (columns: BRONZE, in any order) are all that bronze holds of the work's slices.
 
     Raises:
         StaleWriterError: another run has decided these records.
@@ -220,10 +248,10 @@ def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
 
 
 def read_bronze(lake: Lake, stream: Stream, slices: Sequence[Slice]) -> pl.DataFrame:
-    """Read the records of some slices, in the order of the log."""
+    """Read the records of some slices, in any order."""
     tiles = sorted({s.tile for s in slices})
     rows = lake.read(tables.bronze(stream)).filter(pl.col("tile").is_in(tiles) & side_tables.within(slices))
-    return rows.sort("epoch", "partition", "offset").collect().select(list(tables.BRONZE))
+    return rows.select(list(tables.BRONZE)).collect()
 
 
 def contents(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:

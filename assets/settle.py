@@ -89,9 +89,11 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     lost = _lost(decided, losing)
     places = pl.int_range(batch.rows.height, dtype=pl.UInt32, eager=True)
     stands = batch.rows.filter(~places.is_in(lost["_place"].implode()))
+    stored = decided.filter(pl.col("_kept") & (pl.col("_from") == "silver"))["_place"].drop_nulls()
+    entering = batch.rows.filter(~places.is_in(pl.concat([lost["_place"], stored]).implode()))
     back = rows.at(promoted)
     told = batch.accounting(stands, lost)
-    touched = set(pl.concat([frame[same.stored_by].unique() for frame in (stands, back, gone)]))
+    touched = set(pl.concat([frame[same.stored_by].unique() for frame in (entering, back, gone)]))
     dates = {value for value in touched if isinstance(value, date)}
     metadata = {ACCOUNTS: accounts.dumps([told[0].touching(dates), *told[1:]] if told else [])}
     if promoted.height:
@@ -99,7 +101,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     if batch.resolves is not None:
         metadata[RESOLVED] = announce(_plain(batch.resolves))
     fences = [*batch.fences, *map(same.fence, met.partitions | touched)]
-    added = pl.concat([stands, back]) if back.height else stands
+    added = pl.concat([entering, back]) if back.height else entering
     version = _commit(lake, stream, handle, same, batch, added, gone, fences, metadata)
     return Settled(version, told, dates)
 
@@ -119,15 +121,24 @@ def _put_side_tables(
         replaceable=is_open,
         slices=batch.slices,
         decided_on=handle,
+        first=not batch.rebuild,
     )
     again = _plain(batch.rows)  # whatever an earlier try said of these records
-    side_tables.put(lake, tables.losers(stream), losing, also=again, slices=batch.slices, decided_on=handle)
+    side_tables.put(
+        lake,
+        tables.losers(stream),
+        losing,
+        also=again,
+        slices=batch.slices,
+        decided_on=handle,
+        first=not batch.rebuild,
+    )
 
 
 def _lost(decided: pl.DataFrame, losing: pl.DataFrame) -> pl.DataFrame:
     """Give the batch's own rows that do not stand, with their verdict (null: it has none, which breaks)."""
     verdicts = losing.select(*(pl.col(c[1:]).alias(c) for c in ROW_COORDINATES), "verdict")
-    own = decided.filter(~pl.col("_kept") & (pl.col("_from") == "batch"))
+    own = decided.filter(~pl.col("_kept") & pl.col("_place").is_not_null())
     return own.select(*AT, "_place").join(verdicts, on=ROW_COORDINATES, how="left")
 
 

@@ -4,13 +4,14 @@ A batch that is tried again replaces whatever its earlier try left, by the same 
 there twice. Rows of quarantine that were resolved stay as a record, unless the same record is refused again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
 from deltalake import DeltaTable
 
 from resources.lake import Lake, LostRace
+from resources.transactions import transactions
 from sluice import tables
 from sluice.accounts import Slice
 from sluice.tables import COORDINATES, Table
@@ -46,13 +47,15 @@ def put(  # the rest is told in the text
     slices: Sequence[Slice] = (),
     replaceable: pl.Expr | None = None,
     also: pl.DataFrame | None = None,
-    progress: dict[str, int] | None = None,
+    progress: Mapping[str, int] | None = None,
     decided_on: DeltaTable | None = None,
+    first: bool = False,
 ) -> int:
     """Write rows in place of what stands for the same records.
 
     What goes: rows in `slices` that are `replaceable` (all, if None), rows at the coordinates of `rows`,
-    and rows at the coordinates of `also` (columns tile, epoch, partition, offset).
+    and rows at the coordinates of `also` (columns tile, epoch, partition, offset). Slices that are decided
+    for the `first` time are looked for only where an earlier try got so far, as its transactions tell.
 
     Returns:
         the table's version after it.
@@ -62,44 +65,59 @@ def put(  # the rest is told in the text
     """
     named = ["tile", *COORDINATES]
     at = rows.select(named) if also is None else pl.concat([rows.select(named), also.select(named)])
-    touched = sorted({s.tile for s in slices} | set(at["tile"]))
 
     def step() -> int:
         handle = lake.ensure(table)
-        if not touched:
+        known = transactions(handle)
+        tried = [s for s in slices if not first or known.get(_tried(s), -1) > s.first_offset]
+        outside = at.filter(~(within(slices) & ~within(tried)))
+        touched = sorted({s.tile for s in tried} | set(outside["tile"]))
+        if not rows.height and not touched and not progress:
             return int(handle.version())
         if decided_on is not None and _moved(lake, decided_on):
             raise LostRace(f"{table.name}: another run decided meanwhile")
         there = lake.scan(handle).filter(pl.col("tile").is_in(touched))
-        going = there.select(
-            *named,
-            within(slices).alias("_in"),
-            (replaceable if replaceable is not None else pl.lit(value=True)).alias("_may"),
-        ).filter(pl.col("_in") & pl.col("_may"))
-        gone = pl.concat(
-            [
-                going.select(named).collect(),
-                there.join(at.lazy(), on=COORDINATES, how="semi").select(named).collect(),
-            ]
-        ).unique()
-        if gone.height == 0:
-            return (
-                lake.commit(handle, rows, progress=progress, fences=["rewrite"])  # a rival may add the same
-                if rows.height or progress
-                else int(handle.version())
-            )
+        may = replaceable if replaceable is not None else pl.lit(value=True)
+        going = there.filter(within(tried) & may).select(named)
+        met = there.join(outside.lazy(), on=COORDINATES, how="semi").select(named)
+        gone = pl.concat(pl.collect_all([going, met])).unique() if touched else rows.select(named).clear()
+        ids = dict(progress or {})
+        if rows.height:
+            ids |= _trying(handle, slices)
+        if not gone.height:
+            if not rows.height and not ids:
+                return int(handle.version())
+            return lake.commit(handle, rows, progress=ids, fences=["rewrite"])  # a rival may add the same
         rewritten = sorted(set(gone["tile"]) | set(rows["tile"]))
-        rest = there.filter(pl.col("tile").is_in(rewritten)).join(gone.lazy(), on=COORDINATES, how="anti")
+        rest = (
+            lake.scan(handle)
+            .filter(pl.col("tile").is_in(rewritten))
+            .join(gone.lazy(), on=COORDINATES, how="anti")
+        )
         return lake.commit(
             handle,
             pl.concat([rest.collect().select(list(table.columns)), rows.select(list(table.columns))]),
             mode="overwrite",
             predicate=tile_predicate(rewritten),
-            progress=progress,
+            progress=ids,
             fences=["rewrite"],
         )
 
     return lake.retrying(table.name, step) if decided_on is None else step()
+
+
+def _tried(piece: Slice) -> str:
+    """Name the transaction that tells up to which offset rows of a tile's partition were written."""
+    return f"tried/{piece.tile}/{piece.epoch}/{piece.partition}"
+
+
+def _trying(handle: DeltaTable, slices: Sequence[Slice]) -> dict[str, int]:
+    """Give the transactions that tell of a try, as far as none told of as much before."""
+    ends: dict[str, int] = {}
+    for piece in slices:
+        ends[_tried(piece)] = max(piece.next_offset, ends.get(_tried(piece), 0))
+    known = transactions(handle)
+    return {name: end for name, end in ends.items() if end > known.get(name, -1)}
 
 
 def _moved(lake: Lake, handle: DeltaTable) -> bool:
@@ -118,7 +136,7 @@ def resolve(lake: Lake, table: Table, at: pl.DataFrame, progress: dict[str, int]
 
     def step() -> None:
         handle = lake.ensure(table)
-        if any((handle.transaction_version(i) or -1) >= v for i, v in progress.items()):
+        if any(transactions(handle).get(i, -1) >= v for i, v in progress.items()):
             return
         rows = lake.scan(handle).filter(pl.col("tile").is_in(tiles)).collect()
         marked = pl.struct(COORDINATES).is_in(at.select(pl.struct(COORDINATES)).to_series().implode())

@@ -27,7 +27,7 @@ from resources.settings import settings
 
 HELD_BYTES = 128 << 20  # of runs in memory, for one table
 KEPT_FROM = 100_000  # hashes: smaller runs stay in memory
-MERGED_TO = 4_000_000  # hashes: merging more would hold up a commit, and cost memory
+MERGED_TO = 2_000_000  # hashes: merging more would hold up a commit, and cost memory
 _GROWTH = 4  # a run is merged with the one before it, unless that one is so many times longer
 
 
