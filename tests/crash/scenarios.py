@@ -113,7 +113,13 @@ SCENARIOS = [
     Scenario(
         "replay", "whole", [{"job": "replay_quarantine", "config": {"stream": "visits"}}], {"least": -5}
     ),
-    Scenario("maintenance", "whole", [{"maintain": True}]),
+    Scenario("maintenance", "whole", [{"maintain": {"hours": 0}}]),
+    Scenario(
+        "races lost",
+        "half",
+        [_over(EVENTS, 2, 3) | {"races_lost": 2, "table": "silver/visits"}],
+        again=[_over(EVENTS, 2, 3)],
+    ),
     Scenario("mend", "spoiled", [_over(EVENTS, 1, 1)]),
     Scenario(
         "acknowledge",

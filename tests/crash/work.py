@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from deltalake import DeltaTable
 
 import resources.lake
 from assets import aftermath, continuous, ingest, maintenance
+from resources.lake import Lake
+from resources.outages import LostRace
 from resources.streams import load_streams
 from sluice.tables import LEDGER_TABLE
 from tests.crash import seam
@@ -63,8 +66,10 @@ def run(
             follow(made, step)
             continue
         if "maintain" in step:
-            tidy(made)
+            tidy(made, **step["maintain"])
             continue
+        if "races_lost" in step:
+            lose(step["races_lost"], step["table"])
         if "job" in step:
             outcome = made.job(step["job"], step["config"])
         else:
@@ -139,13 +144,25 @@ def accounts(ledger: pl.DataFrame) -> pl.DataFrame:
 def maintain(folder: str, servers: str, until: str) -> None:
     """Tidy all tables again and again until a file exists."""
     while not Path(until).exists():
-        tidy(project(folder, servers))
+        tidy(project(folder, servers), commits=5)
 
 
-def tidy(made: Project) -> None:
+def tidy(made: Project, **keeping: int) -> None:
     """Join files, even a few, cut logs, delete what is not read any more."""
     maintenance._FEW = 1
-    maintenance.maintain(made.lake(), load_streams(made.streams), maintenance.Keeping(commits=5))
+    maintenance.maintain(made.lake(), load_streams(made.streams), maintenance.Keeping(**keeping))
+
+
+def lose(races: int, table: str) -> None:
+    """Let the next commits to a table lose a race, as if others were faster."""
+    left, commit = iter(range(races)), Lake.commit
+
+    def losing(self: Lake, handle: DeltaTable, rows: pl.DataFrame, **arguments: Any) -> int:
+        if handle.metadata().name == table and next(left, None) is not None:
+            raise LostRace(f"{table}: another was faster")
+        return commit(self, handle, rows, **arguments)
+
+    Lake.commit = losing
 
 
 def spoil(folder: str, servers: str) -> None:
