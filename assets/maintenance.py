@@ -39,7 +39,7 @@ class Keeping:
     """How much of the past stays readable: all versions of some hours; of a busy table the newest commits."""
 
     hours: int = 168
-    commits: int = 2_000
+    commits: int = 1_000
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         default=168, description="How long versions of tables, and the files that only they read, are kept."
     )
     history_commits: PositiveInt = Field(
-        default=2_000,
+        default=1_000,
         description="How many commits a table that is written all the time keeps: older ones leave one an hour.",
     )
     run_tiles_per_tick: PositiveInt = Field(
