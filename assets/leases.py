@@ -55,12 +55,8 @@ class Leases:
             return handle
 
         handle = self.lake.retrying(WORKERS_TABLE.name, step)
-        found: dict[str, set[str]] = {stream: set() for stream in self.streams}
-        for name, version in transactions(handle).items():
-            stream, _, worker = name.partition("/")
-            if stream in found and version % 2 == 0 and version // 2 > now_ms:
-                found[stream].add(worker)
-        self.alive = found
+        known = _alive(handle, now_ms)
+        self.alive = {stream: known.get(stream, set()) for stream in self.streams}
 
     def _id(self, stream: str) -> str:
         return f"{stream}/{self.worker}"
@@ -76,3 +72,18 @@ class Leases:
     def _owner(self, stream: str, what: str) -> str:
         workers = self.alive.get(stream) or {self.worker}
         return max(workers, key=lambda w: blake2b(f"{stream}/{what}/{w}".encode(), digest_size=8).digest())
+
+
+def followed(lake: Lake, now: datetime | None = None) -> dict[str, set[str]]:
+    """Give the workers that are alive by the stream that they follow; only streams that someone follows."""
+    handle = lake.open(WORKERS_TABLE.name)
+    return {} if handle is None else _alive(handle, int((now or datetime.now(UTC)).timestamp() * 1000))
+
+
+def _alive(handle: DeltaTable, now_ms: int) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for name, version in transactions(handle).items():
+        stream, _, worker = name.partition("/")
+        if version % 2 == 0 and version // 2 > now_ms:
+            found.setdefault(stream, set()).add(worker)
+    return found

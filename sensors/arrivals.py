@@ -2,7 +2,8 @@
 
 Compares Kafka's watermarks with the offsets committed in the tables, so it needs no memory: its cursor only
 turns the order of streams, so that none starves. Contiguous tiles are one range run, a bounded number a tick;
-a stream with a queued or running run is left alone. Every skip says why; an absent broker is a skip.
+a stream with a queued or running run, or that a continuous run follows, is left alone. Every skip says why;
+an absent broker is a skip.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets import bounds
+from assets import bounds, leases
 from assets.bounds import Bounds
 from assets.progress import position
 from resources.kafka import KafkaResource
@@ -80,13 +81,13 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         names = sorted(by_name)
         turn = names.index(context.cursor) + 1 if context.cursor in names else 0
-        busy = _busy(context.instance)
+        busy = _busy(context.instance, lake.lake)
         most = left = settings().run_tiles_per_tick
         skipped = []
         for name in names[turn:] + names[:turn]:
             stream = by_name[name]
             if name in busy:
-                skipped.append(f"{name}: a run of it is queued or running")
+                skipped.append(f"{name}: {busy[name]}")
                 continue
             try:
                 wanted = new_tiles(lake.lake, kafka, stream, datetime.now(UTC))
@@ -122,7 +123,8 @@ def _request(stream: Stream, first: str, last: str) -> dg.RunRequest:
     return dg.RunRequest(asset_selection=chosen, tags={START: first, END: last, STREAM: stream.name})
 
 
-def _busy(instance: dg.DagsterInstance) -> set[str]:
-    """Name the streams that a run by this sensor is at work on."""
+def _busy(instance: dg.DagsterInstance, lake: Lake) -> dict[str, str]:
+    """Name the streams that a run by this sensor, or a continuous one, is at work on; say which."""
     runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    return {run.tags[STREAM] for run in runs if STREAM in run.tags}
+    asked = {run.tags[STREAM]: "a run of it is queued or running" for run in runs if STREAM in run.tags}
+    return asked | dict.fromkeys(leases.followed(lake), "a continuous run follows it")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.leases import WORKERS_TABLE, Leases
+from assets.leases import WORKERS_TABLE, Leases, followed
 from resources.lake import Lake
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,3 +99,11 @@ def test_who_goes_moves_its_own_share_only(workers):
     before, after = shares(workers), shares(workers - {gone})
     assert all(before[w] <= after[w] for w in after)
     assert set.union(*after.values()) == set(PARTITIONS)
+
+
+def test_others_see_which_streams_are_followed(lake):
+    assert followed(lake, NOW) == {}
+    Leases(lake, "one", ["s", "t"]).beat(NOW)
+    Leases(lake, "two", ["s"]).beat(seconds(5))
+    assert followed(lake, seconds(6)) == {"s": {"one", "two"}, "t": {"one"}}
+    assert followed(lake, seconds(12)) == {"s": {"two"}}

@@ -7,6 +7,7 @@ import pytest
 
 import sensors.arrivals
 from assets.bronze import bronze_asset
+from assets.leases import Leases
 from assets.silver import silver_assets
 from resources.dbt import AsOfJoin
 from resources.lake import Lake
@@ -237,3 +238,13 @@ def test_many_single_dates_are_one_run(instance, lake, monkeypatch):
     monkeypatch.setenv("RUN_TILES_PER_TICK", "1")
     both(lake, spread_log(), ORDERS, HOURS[:1])
     assert owed(instance, lake)[0] == [("2026-01-01", "2026-01-05")]
+
+
+def test_a_stream_that_a_continuous_run_follows_is_left_alone(lake, instance):
+    kafka, assets = busy_log(), [bronze_asset(ORDERS), silver_assets(ORDERS)]
+    worker = Leases(lake, "worker", ["orders"])
+    worker.beat()
+    told = tick(arrivals_sensor([ORDERS]), assets, instance, lake, kafka)
+    assert told.skip_message == "orders: a continuous run follows it"
+    worker.beat(last=True)
+    assert tick(arrivals_sensor([ORDERS]), assets, instance, lake, kafka).run_requests
