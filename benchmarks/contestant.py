@@ -1,32 +1,31 @@
 """One contestant of `kafka_to_delta.py`, in a process of its own: reads the topic, and says what it cost.
 
-`read`: librdkafka alone through its client, nothing taken from the records. `raw`: our reader into a
-Delta table with nothing else. `bronze`, `silver`: the scheduled way, functions that the assets call.
-`flow`: the continuous way until it has caught up. `bare`: silver without ids, accounts, side tables and
-checks, to price them.
+`read`: librdkafka alone through its client, nothing taken from the records. `raw`: our reader into a Delta
+table with nothing else. `bronze`, `silver`: the scheduled way, functions that the assets call. `flow`: the
+continuous way until it has caught up. `bare`: the same without what keeps the promises, to price them.
 """
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from threading import Event
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import polars as pl
+from bare import bare
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import write_deltalake
 from measure import Cost, arguments, measured, tell
 from orders_log import NOW, PARTITIONS, TILES, contract
 
-from assets import aftermath, equations, side_tables
 from assets.bronze import limits
+from assets.flow import Flow, Pace
 from assets.ingest import ingest
 from assets.refine import refine
 from resources.kafka import KafkaResource
 from resources.lake import Lake
+
+PACE = Pace(interval=2.0)
 
 
 def read(servers: str, topic: str, _lake: Lake) -> int:
@@ -74,31 +73,29 @@ def silver(servers: str, topic: str, lake: Lake) -> int:
     return count
 
 
-def bare(servers: str, topic: str, lake: Lake) -> int:
-    """Do the same with what keeps the promises switched off, which only a benchmark may."""
-    commit = Lake.commit
-
-    def plain(self: Lake, handle: Any, rows: pl.DataFrame, **more: Any) -> int:
-        dropped = {"progress", "fences", "metadata"}
-        return commit(self, handle, rows, **{k: v for k, v in more.items() if k not in dropped})
-
-    with (
-        patch.object(Lake, "commit", plain),
-        patch.object(side_tables, "put", _nothing),
-        patch.object(aftermath, "finish", _nothing),
-        patch.object(equations, "silver_unequal", lambda *_a, **_k: pl.DataFrame({"tile": []})),
-        suppress(_OnceIsEnough),
-    ):
-        return silver(servers, topic, lake)
-    raise AssertionError("unreachable")
-
-
-class _OnceIsEnough(Exception):  # noqa: N818  # a signal
-    """Ends a run that would plan again, since nothing tells it what it did."""
+def flow(servers: str, topic: str, lake: Lake) -> int:
+    """Follow the topic until caught up, in the three stages of continuous mode."""
+    kafka = KafkaResource(bootstrap_servers=servers)
+    done: list[int] = []
+    followed = Flow(
+        lake.holding(),
+        kafka,
+        contract(topic),
+        "bench",
+        PACE,
+        clock=lambda: NOW,
+        say=_silent,
+        told=lambda refined: done.append(sum(a.read for a in refined.accounts)),
+    )
+    followed.run(Event(), caught_up=True)
+    return sum(done)
 
 
-def _nothing(*_arguments: object, **_named: object) -> None:
-    """Do nothing."""
+def without(servers: str, topic: str, lake: Lake) -> int:
+    """Do what `flow` does, without what keeps the promises."""
+    kafka = KafkaResource(bootstrap_servers=servers)
+    ends = {p: mark.stable for p, mark in kafka.watermarks(topic, range(PARTITIONS)).items()}
+    return bare(kafka, lake, contract(topic), TILES[0], ends, PACE)
 
 
 def _silent(_text: str) -> None:
@@ -110,7 +107,8 @@ CONTESTANTS: dict[str, Callable[[str, str, Lake], int]] = {
     "raw": raw,
     "bronze": bronze,
     "silver": silver,
-    "bare": bare,
+    "flow": flow,
+    "bare": without,
 }
 
 
