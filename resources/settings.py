@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     )
     history_commits: PositiveInt = Field(
         default=1_000,
-        description="How many commits a table that is written all the time keeps; of older ones, one an hour.",
+        description="How many commits a busy table keeps; of older ones, one an hour.",
     )
     run_tiles_per_tick: PositiveInt = Field(
         default=24, description="The most tiles that the arrivals sensor asks for at once."
