@@ -109,7 +109,9 @@ class Run:
             self.stop.set()
             self._end([*flowing, *beside])
         yield from self._came(0)
-        self._keep_up_once(last=True)
+        if caught_up:  # who was asked to stop ends at once: the next run does what is due
+            self._keep_up_once()
+        self._report(last=True)
         yield from self._came(0)
 
     def _came(self, seconds: float) -> Iterator[Told]:
@@ -160,6 +162,7 @@ class Run:
         while not self.stop.wait(self.options.upkeep):
             try:
                 self._keep_up_once()
+                self._report()
                 failing = None
             except RetryableError as error:
                 failing = failing or monotonic()
@@ -167,13 +170,14 @@ class Run:
                     raise
                 self.say(f"upkeep: {error}; trying again")
 
-    def _keep_up_once(self, *, last: bool = False) -> None:
-        for upkeep, reports in zip(self._upkeeps, self._reports, strict=True):
-            closed = []
+    def _keep_up_once(self) -> None:
+        for upkeep in self._upkeeps:
             if upkeep.flow.leads():
                 upkeep.once()
-                closed = upkeep.taken()
-            for told in reports.due(closed, last=last):
+
+    def _report(self, *, last: bool = False) -> None:
+        for upkeep, reports in zip(self._upkeeps, self._reports, strict=True):
+            for told in reports.due(upkeep.taken(), last=last):
                 self._heard.put(told)
 
 

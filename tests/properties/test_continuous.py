@@ -75,7 +75,7 @@ def scheduled(kafka: FakeKafka, folder: str, tiles: list[list[str]]) -> Lake:
     return lake
 
 
-@settings(max_examples=5, phases=PHASES)
+@settings(max_examples=3, phases=PHASES)
 @given(stretches, runs, st.permutations(TILES))
 def test_continuous_scheduled_and_one_shot_give_equal_tables(found, pieces, order):
     """Rows, losers, quarantine, tiles; all equations (event-streaming 16, 18; kinesis 40; mongodb T071)."""

@@ -86,7 +86,7 @@ def test_it_may_die_at_any_commit(tmp_path, wanted, after):
     """The next run goes on from where the tables are (kinesis 16, 40)."""
     start = tmp_path / "start"
     both(Lake(str(start)), busy_log(), STREAM, TILES[:1])
-    pace = Pace(interval=0.01, rows=25)
+    pace = Pace(interval=0.01, rows=40)
     work = lambda lake: follow(lake, busy_log(), pace=pace)  # noqa: E731
     assert dying_everywhere(start, tmp_path, work, same(wanted), after=after) > 6
 
@@ -96,7 +96,7 @@ def test_it_may_meet_another_run_at_any_commit(tmp_path, wanted, rival):
     """A backfill, or a worker that holds the same partitions (event-streaming 18)."""
     start = tmp_path / "start"
     load(Lake(str(start)), busy_log(), STREAM, TILES[:1])
-    pace = Pace(interval=0.01, rows=40)
+    pace = Pace(interval=0.01, rows=70)
     work = lambda lake: follow(lake, busy_log(), pace=pace)  # noqa: E731
     other = work if rival == "continuous" else lambda lake: both(lake, busy_log(), STREAM, TILES)
     assert meeting_everywhere(start, tmp_path, work, other, same(wanted)) > 4
