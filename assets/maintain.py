@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.gold import gold_assets
+from assets.leases import WORKERS_TABLE
 from assets.maintenance import Keeping, maintain
 from assets.shell import failing_clearly
 from resources.settings import settings
@@ -26,7 +27,8 @@ def maintain_job(streams: Sequence[Stream]) -> dg.JobDefinition:
     @dg.op
     def maintain_tables(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         with failing_clearly():
-            more = ["/".join(key.path) for gold in gold_assets(streams) for key in gold.keys]
+            gold = ["/".join(key.path) for one in gold_assets(streams) for key in one.keys]
+            more = [*gold, WORKERS_TABLE.name]
             maintain(lake.lake, streams, keeping(), more=more, say=context.log.info)
 
     @dg.job(name=JOB, description="Join small files, cut logs, delete what is not read any more.")

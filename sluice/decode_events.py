@@ -141,6 +141,7 @@ def _broken(stream: Events, right: pl.DataFrame, timestamps: pl.Series) -> pl.Da
         .with_columns(timestamps.alias("timestamp"))
         .with_row_index("_row")
         .filter((moment < low).fill_null(False) | (moment > high).fill_null(False))
+        .rechunk()  # polars 2.1 panics where it formats an empty chunk
         .select(
             "_row",
             stage=pl.lit("rule"),

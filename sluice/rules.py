@@ -104,7 +104,7 @@ def _failures(cases: pl.DataFrame, rules: Any, names: list[str]) -> pl.DataFrame
         check = checks[number]
         wanted = str(check.error or check.description or text)
         broken.append(
-            group.select(
+            group.rechunk().select(  # polars 2.1 panics where it formats an empty chunk
                 _row=pl.col("index").cast(pl.UInt32),
                 stage=pl.lit("rule"),
                 column=pl.lit(column if own else None, pl.String),
