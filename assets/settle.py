@@ -246,7 +246,7 @@ def _predicate(same: Identity, batch: Batch, added: pl.DataFrame, gone: pl.DataF
 
     Silver holds no rows in the slices but those that go.
     """
-    moved = pl.concat([frame.select(*ROW_COORDINATES, same.stored_by) for frame in (added, gone)])
+    moved = pl.concat([frame.select(*AT, same.stored_by) for frame in (added, gone)])
     values = ", ".join(
         f"'{value}'" if isinstance(value, date) else str(value)
         for value in moved[same.stored_by].unique().sort()
@@ -256,11 +256,11 @@ def _predicate(same: Identity, batch: Batch, added: pl.DataFrame, gone: pl.DataF
         f"(_epoch = {e} AND _partition = {p} AND _offset >= {first} AND _offset < {stop})"
         for e, p, first, stop in side_tables.joined(batch.slices)
     ]
-    for (epoch, partition), rows in outside.group_by("_epoch", "_partition"):
+    for (tile, epoch, partition), rows in outside.group_by("_tile", "_epoch", "_partition"):
         offsets = rows["_offset"].unique().sort()
         listed = ", ".join(map(str, offsets))
         places.append(
-            f"(_epoch = {epoch} AND _partition = {partition} AND _offset >= {offsets[0]}"
-            f" AND _offset <= {offsets[-1]} AND _offset IN ({listed}))"
+            f"(_tile = '{tile}' AND _epoch = {epoch} AND _partition = {partition}"
+            f" AND _offset >= {offsets[0]} AND _offset <= {offsets[-1]} AND _offset IN ({listed}))"
         )
     return f"{same.stored_by} IN ({values}) AND ({' OR '.join(places)})"
