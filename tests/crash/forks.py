@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,6 +35,7 @@ class Child:
     log: Path
     code: int | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    began: float = field(default_factory=time.monotonic)
 
     def wait(self, seconds: float = 120) -> int:
         """Give its exit code; it is killed where it takes longer."""

@@ -55,6 +55,7 @@ class Soak:
             AssertionError: a record was lost, is there twice, or out of order; or an account is wrong.
         """
         self._rng, self._down, self._began = random.Random(self.seed), 0, time.monotonic()  # noqa: S311
+        self._away = self._began  # when something was down last
         self.folder.mkdir(parents=True, exist_ok=True)
         self._kafka = EmbeddedKafka(self.folder / "kafka", properties=BROKER)
         with self._kafka, Forks(self.folder / "children") as self._forks:
@@ -97,7 +98,7 @@ class Soak:
         self._workers = [self._worker() for _ in range(WORKERS)]
         self._zombies: list[Child] = []
         while (done := self._share_done()) < 1:
-            time.sleep(self._rng.uniform(0.05, 1.5 * usual))  # the random instant
+            time.sleep(self._rng.uniform(0.05, 0.8 * usual))  # the random instant
             self._begin_again()
             self._strike()
             if not self._down and self.killed["broker"] < self.broker_kills * done:
@@ -146,6 +147,7 @@ class Soak:
 
         def through() -> None:
             act()
+            self._away = time.monotonic()
             self._down -= 1
 
         threading.Thread(target=through, daemon=True).start()
@@ -175,10 +177,10 @@ class Soak:
             self._note(child, what)
 
     def _note(self, child: Child, what: str) -> None:
-        """Count how a child ended by itself; what it said where nothing was down."""
+        """Count how a child ended by itself; what it said where nothing was down as long as it lived."""
         well = child.code == 0
         self.ended[f"{what} {'well' if well else 'in error'}"] += 1
-        if not well and not self._down:
+        if not well and not self._down and self._away < child.began:
             self.errors.append(f"{what}:\n{child.said()[-1500:]}")
 
     def _catch_up(self) -> None:

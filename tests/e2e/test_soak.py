@@ -7,8 +7,8 @@ import pytest
 
 from tests.crash.soak import Soak
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(1800)]
-KILLS, BROKER_KILLS, MINUTES = (200, 5, 20) if os.environ.get("CI") else (20, 1, 5)
+pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(3600)]
+KILLS, BROKER_KILLS, MINUTES = (200, 5, 40) if os.environ.get("CI") else (20, 1, 5)
 
 
 @pytest.mark.usefixtures("kafka")  # says why, where none can be had
