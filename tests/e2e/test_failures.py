@@ -85,7 +85,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(right: Project, kafka: str, tmp_path: Path, small_disk: Path):
     made = Project(tmp_path, kafka, uri=str(small_disk / "lake")).declare("meters")
     (small_disk / "filler").write_bytes(b"x" * 400_000)
-    fails(made, "could not be read or written", "No space left on device")
+    fails(made, "no space is left", "No space left on device")
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     made.both("meter_readings", RANGE).good()
     assert_same(made.state("meter_readings"), right.state("meter_readings"))
@@ -97,7 +97,7 @@ def test_a_read_only_lake(right: Project, kafka: str, tmp_path: Path, small_disk
     made = Project(tmp_path, kafka, uri=str(small_disk / "lake")).declare("meters")
     made.both("meter_readings", HOURS[0]).good()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    fails(made, "could not be read or written", "Read-only file system")
+    fails(made, "Read-only file system", str(small_disk))
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     made.both("meter_readings", RANGE).good()
     assert_same(made.state("meter_readings"), right.state("meter_readings"))
