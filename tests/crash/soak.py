@@ -177,10 +177,13 @@ class Soak:
             self._note(child, what)
 
     def _note(self, child: Child, what: str) -> None:
-        """Count how a child ended by itself; what it said where nothing was down as long as it lived."""
+        """Count how a child ended by itself; of a worker what it said, where nothing was down in its life.
+
+        The producer is no part of what is proven: its client may give up, and the next one goes on.
+        """
         well = child.code == 0
-        self.ended[f"{what} {'well' if well else 'in error'}"] += 1
-        if not well and not self._down and self._away < child.began:
+        self.ended[f"{what} {'well' if well else f'in error ({child.code})'}"] += 1
+        if what == "worker" and not well and not self._down and self._away < child.began:
             self.errors.append(f"{what}:\n{child.said()[-1500:]}")
 
     def _catch_up(self) -> None:
