@@ -56,8 +56,11 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         orient="row",
     )
     mine = pl.lit(value=True) if tiles is None else pl.col("tile").is_in(list(tiles))
-    rows = lake.read(tables.bronze(stream)).filter(mine)
-    told = accounts.current(aftermath.ledger(lake, stream, "bronze")).filter(mine)
+    of_one_version = pl.LazyFrame(schema=tables.BRONZE) if handle is None else lake.scan(handle)
+    rows = of_one_version.filter(mine)
+    version = -1 if handle is None else int(handle.version())  # others may commit as this is counted
+    every = aftermath.ledger(lake, stream, "bronze").filter(pl.col("table_version") <= version)
+    told = accounts.current(every).filter(mine)
     inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
     counted = (
         rows.select(_AT)
@@ -106,7 +109,9 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     )
     is_open = pl.col("resolved_at").is_null()
     places = {
-        "rows": lake.read(tables.silver(stream)).select(pl.col(f"_{c}").alias(c) for c in _AT),
+        "rows": (
+            pl.LazyFrame(schema=tables.silver(stream).columns) if silver is None else lake.scan(silver)
+        ).select(pl.col(f"_{c}").alias(c) for c in _AT),
         "losers": lake.read(tables.losers(stream)),
         "quarantined": lake.read(tables.quarantine(stream)).filter(is_open),
     }
