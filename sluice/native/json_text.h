@@ -61,7 +61,7 @@ static inline int hexadecimal(byte c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The four digits of \uXXXX as a number; -1 where they are none. */
+/* The four hexadecimal digits of an escape as a number; -1 where they are none. */
 static inline int unit_at(const byte *p, const byte *end)
 {
     int value = 0;

@@ -184,11 +184,11 @@ def main() -> int:
     """Die everywhere; arguments name scenarios (all, if none)."""
     from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
 
-    library = seam.library()
-    assert library, "no C compiler"
+    preload = seam.built()
+    assert preload, "no C compiler"
     with tempfile.TemporaryDirectory(prefix="sluice-crash-") as scratch:
         folder = Path(scratch)
-        with EmbeddedKafka(folder / "kafka") as kafka, Forks(folder / "children", library) as forks:
+        with EmbeddedKafka(folder / "kafka") as kafka, Forks(folder / "children", preload) as forks:
             made = Enumerated(folder, kafka.servers, forks)
             made.prepare()
             print("sites that no scenario passes:", made.unseen())  # noqa: T201

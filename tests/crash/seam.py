@@ -50,7 +50,7 @@ class Death:
         return f"{self.moment} {self.event.label} #{self.event.ordinal}"
 
 
-def library() -> Path | None:
+def built() -> Path | None:
     """Build the library, once a version of its source; None where there is no compiler."""
     command = compiler()
     if command is None:

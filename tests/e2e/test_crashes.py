@@ -29,12 +29,12 @@ ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
 @pytest.fixture(scope="module")
 def enumerated(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enumerated]:
     """Give the scenarios, each run once in peace, in processes that can be killed."""
-    library = seam.library()
-    if library is None:
+    preload = seam.built()
+    if preload is None:
         assert not os.environ.get("CI"), "CI has a C compiler, from the wheel ziglang"
         pytest.skip("no C compiler: neither the wheel `ziglang` nor `cc` was found")
     folder = tmp_path_factory.mktemp("crash")
-    with Forks(folder / "children", library) as forks:
+    with Forks(folder / "children", preload) as forks:
         made = Enumerated(folder, kafka, forks)
         made.prepare()
         yield made

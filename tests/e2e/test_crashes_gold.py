@@ -17,11 +17,11 @@ SAMPLE, SEED = 4, 2
 
 def test_gold_that_is_killed_is_built_by_the_next_run(tmp_path: Path):
     """Kafka-medallion 42: dbt and the run that started it die at a write of gold."""
-    library = seam.library()
-    if library is None:
+    preload = seam.built()
+    if preload is None:
         pytest.skip("no C compiler: neither the wheel `ziglang` nor `cc` was found")
     peace, log = tmp_path / "peace", tmp_path / "events"
-    with Forks(tmp_path / "children", library) as forks:
+    with Forks(tmp_path / "children", preload) as forks:
 
         def run(function: str, **arguments: object) -> int:
             child = forks.start(f"gold_work.{function}", **arguments)
