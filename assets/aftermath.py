@@ -106,10 +106,12 @@ def _at(text: str) -> pl.DataFrame:
 def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     """Read a stream's accounts of one layer: those folded, and those that wait in the commits."""
     mine = (pl.col("stream") == stream.name) & (pl.col("layer") == layer)
-    rows = lake.read(LEDGER_TABLE).filter(mine).collect()
+    told = lake.open(LEDGER_TABLE.name)  # one version of it: others may fold more as this reads
+    every = pl.LazyFrame(schema=LEDGER) if told is None else lake.scan(told)
     handle = lake.open(f"{layer}/{stream.name}")
-    waiting = [] if handle is None else unfolded(lake, stream, layer, handle)
-    return pl.concat([rows.select(list(LEDGER)), accounts.folded(waiting)])
+    last = -1 if told is None else _last(told, stream, layer)
+    waiting = [] if handle is None else history(handle, last)
+    return pl.concat([every.filter(mine).collect().select(list(LEDGER)), accounts.folded(waiting)])
 
 
 def rebuilt(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
