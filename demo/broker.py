@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from demo.client import DemoKafka
 from demo.jars import CACHE, kafka_jars
 from demo.node import Node
-from sluice.errors import DemoKafkaError
+from sluice.errors import DemoServerError
 
 _START_SECONDS = 120
 _HOST = "127.0.0.1"
@@ -75,7 +75,7 @@ class EmbeddedKafka(DemoKafka):
 
         Raises:
             DownloadError: its jars are not there and cannot be fetched.
-            DemoKafkaError: another one runs in the folder, or it dies, or does not answer in time.
+            DemoServerError: another one runs in the folder, or it dies, or does not answer in time.
         """
         if self.servers:
             return
@@ -126,7 +126,7 @@ class EmbeddedKafka(DemoKafka):
         """Wait until all nodes that run are known, and each partition has a leader that answers.
 
         Raises:
-            DemoKafkaError: a node ended, or that takes too long.
+            DemoServerError: a node ended, or that takes too long.
         """
         deadline = time.monotonic() + _START_SECONDS
         wanted = [number for number, node in self.nodes.items() if node.running] or list(self.nodes)
@@ -171,7 +171,9 @@ class EmbeddedKafka(DemoKafka):
             owner = lock.read().strip()
             lock.close()
             detail = f"process {owner} runs one there"
-            raise DemoKafkaError(str(self.folder), detail, "use that one, or stop it first") from None
+            raise DemoServerError(
+                "Kafka", str(self.folder), detail, "use that one, or stop it first"
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -67,7 +67,7 @@ def start_kafka(folder: Path = KAFKA_HOME) -> DemoKafka:
     """Give a Kafka that runs: the one that is named, or our own, which `stop()` or a `with` ends.
 
     Raises:
-        DemoKafkaError: another one runs in the folder, or ours does not start.
+        DemoServerError: another one runs in the folder, or ours does not start.
     """
     named = settings().kafka_bootstrap_servers
     kafka: DemoKafka = DemoKafka(named) if named else EmbeddedKafka(folder)

@@ -330,8 +330,8 @@ class DownloadError(RetryableError):
         )
 
 
-class DemoKafkaError(PermanentError):
-    """The demo's own Kafka could not be started."""
+class DemoServerError(PermanentError):
+    """A server that the demo or a test runs could not be started."""
 
-    def __init__(self, folder: str, detail: str, fix: str) -> None:
-        super().__init__(f"the Kafka in {folder} does not start: {detail}; {fix}")
+    def __init__(self, server: str, folder: str, detail: str, fix: str) -> None:
+        super().__init__(f"the {server} in {folder} does not start: {detail}; {fix}")

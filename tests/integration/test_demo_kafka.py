@@ -13,7 +13,7 @@ import pytest
 from demo.kafka import EmbeddedKafka, InMemoryKafka
 from demo.message import Message
 from resources.kafka import KafkaResource
-from sluice.errors import DemoKafkaError
+from sluice.errors import DemoServerError
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_topics_are_there_after_a_restart_and_a_second_one_is_refused(kafka: str
         first.create_topic("kept", 2, {"retention.ms": "-1"})  # the stamps are old
         assert first.produce(Message("kept", None, b"%d" % i, 1_700_000_000_000) for i in range(10)) == 10
         assert (tmp_path / "address").read_text() == first.servers
-        with pytest.raises(DemoKafkaError, match="runs one there"):
+        with pytest.raises(DemoServerError, match="runs one there"):
             EmbeddedKafka(tmp_path).start()
         before = KafkaResource(bootstrap_servers=first.servers).topic("kept")
     assert not (tmp_path / "address").exists()
