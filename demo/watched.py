@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,8 +32,8 @@ class Watched:
         """Whether its process is alive."""
         return self._process is not None and self._process.poll() is None
 
-    def launch_command(self, command: Sequence[str]) -> None:
-        """Start a command as its process; it answers later."""
+    def launch_command(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start a command as its process, with more in its environment; it answers later."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", f"exec 3<&0; {_WATCHED}", self._name, *command],
@@ -41,7 +41,7 @@ class Watched:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env=os.environ | {"ASK": self._ask},
+                env=os.environ | {"ASK": self._ask} | dict(environment or {}),
                 start_new_session=True,  # the terminal's Ctrl-C is for us, not for it
             )
         self._pid.write_text(str(self._process.pid))
