@@ -9,7 +9,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -18,16 +17,16 @@ from sluice.columns import Column
 from sluice.contract import Changes
 from sluice.debezium import OLD_KEY, Change, Envelopes
 from sluice.debezium_values import Fields, fields_of, is_unavailable, value_reader
-from sluice.errors import NotAChangeError, NotJsonError
+from sluice.errors import NotAChangeError, NotJsonError, UnreadablePlaceError
 from sluice.json_rows import READ_FAILURES, Read
 from sluice.json_values import Misfit, Reader, physical, shown
 from sluice.json_where import where_columns
+from sluice.origins import NOWHERE, Origin, origin_of, origins
 from sluice.positions import of_source
 from sluice.strict_json import Number
 from sluice.told import UTC_TIME, Told
 
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_debezium(stream: Changes, records: pl.DataFrame) -> Told:
@@ -51,9 +50,7 @@ class _Batch:
         self._data: list[list[Any]] = [[] for _ in columns]
         self._failures: list[tuple[int, str, str | None, None, str, str | None]] = []
         self._unknown: Counter[str] = Counter()
-        self._rows: list[
-            tuple[int, str | None, str | None, datetime | None, str | None, list[str] | None]
-        ] = []
+        self._rows: list[tuple[int, str | None, str | None, str | None, list[str] | None, Origin]] = []
         self._tombstones: list[int] = []
         self._ignored: list[int] = []
 
@@ -66,7 +63,7 @@ class _Batch:
             change = self._envelopes.change(value)
         except (NotJsonError, NotAChangeError) as error:
             self._failures.append((len(self._rows), "decode", None, None, str(error), None))
-            self._rows.append((row, None, None, None, None, None))
+            self._rows.append((row, None, None, None, None, NOWHERE))
             for collected in self._data:
                 collected.append(None)
             return
@@ -74,9 +71,14 @@ class _Batch:
             self._ignored.append(row)
             return
         unavailable = self._read(change, key)
-        position = of_source(change.source, change.op)
+        try:
+            position = of_source(change.source, change.op)
+        except UnreadablePlaceError as error:
+            self._failures.append((len(self._rows), "key", None, None, str(error), None))
+            position = None
         previous = self._previous(headers)
-        self._rows.append((row, change.op, position, _since(change.source), previous, unavailable or None))
+        origin = origin_of(change.source)
+        self._rows.append((row, change.op, position, previous, unavailable or None, origin))
 
     def _read(self, change: Change, key: bytes | None) -> list[str]:
         """Read the columns of one change; returns the names of the unavailable ones."""
@@ -143,11 +145,12 @@ class _Batch:
             ]
         )
         failures = pl.DataFrame(self._failures, schema=READ_FAILURES, orient="row")
-        row, op, position, since, previous, unavailable = (
+        row, op, position, previous, unavailable, origin = (
             zip(*self._rows, strict=True) if self._rows else [()] * 6
         )
         places = pl.Series("_row", row, pl.UInt32)
-        committed = pl.Series(since, dtype=UTC_TIME)
+        source = origins(list(origin))
+        committed = source.struct.field("committed_at")
         return Told(
             places=places,
             read=Read(frame, failures, dict(self._unknown)),
@@ -156,6 +159,7 @@ class _Batch:
             since=committed.zip_with(committed.is_not_null(), timestamps.gather(places).cast(UTC_TIME)),
             previous_key=pl.Series(previous, dtype=pl.String),
             unavailable=pl.Series(unavailable, dtype=pl.List(pl.String)),
+            source=source,
             tombstones=pl.Series("_row", self._tombstones, pl.UInt32),
             ignored=pl.Series("_row", self._ignored, pl.UInt32),
         )
@@ -173,18 +177,6 @@ def _inside(value: Any, schema: Any, path: tuple[str, ...], misfits: list[Misfit
         value = value.get(name)
         schema = fields_of(schema).get(name)
     return value, schema
-
-
-def _since(source: Mapping[str, Any]) -> datetime | None:
-    """Give the source's commit time."""
-    for name, unit in (("ts_us", 1), ("ts_ms", 1000)):
-        text = str(source.get(name))
-        if _WHOLE.fullmatch(text):
-            try:
-                return _EPOCH + timedelta(microseconds=int(text) * unit)
-            except OverflowError:
-                return None
-    return None
 
 
 def _plain(value: Any) -> Any:

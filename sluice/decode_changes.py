@@ -18,6 +18,7 @@ from sluice.debezium_rows import read_debezium
 from sluice.decode_events import in_order, null_failures
 from sluice.decoded import FAILURES_SCHEMA, Decoded
 from sluice.json_where import selected, where_columns
+from sluice.origins import LOG
 from sluice.plain_rows import read_plain
 from sluice.positions import encode, in_log
 from sluice.rules import broken_rules
@@ -83,12 +84,14 @@ def decode_changes(stream: Changes, records: pl.DataFrame) -> Decoded:
 
 def _ordered(stream: Changes, records: pl.DataFrame, told: Told) -> pl.DataFrame:
     """Complete the contract's columns by what orders and dates a change; a truncate has no key."""
-    frame = told.read.frame.select(column.name for column in stream.columns)
+    frame, source = told.read.frame.select(column.name for column in stream.columns), told.source
     if stream.sequences:
         position = encode(frame, stream.sequences)
     else:
         own = records.select(in_log()).to_series().gather(told.places)
         position = told.position.zip_with(told.position.is_not_null(), own)
+        if isinstance(stream.value, Debezium):
+            source = _by_log(source, told.position.is_null())
     since, began = told.since.cast(UTC_TIME), valid_from_dtype(stream)
     if stream.valid_from:
         named = to_storage(frame.select(stream.valid_from), (stream.column(stream.valid_from),)).to_series()
@@ -101,7 +104,17 @@ def _ordered(stream: Changes, records: pl.DataFrame, told: Told) -> pl.DataFrame
         told.op.alias("_op"),
         told.previous_key.alias("_previous_key"),
         told.unavailable.alias("_unavailable"),
+        source.alias("_source"),
     )
+
+
+def _by_log(source: pl.Series, unplaced: pl.Series) -> pl.Series:
+    """Name the Kafka log as the server of the changes that their source does not place."""
+    if not unplaced.any():
+        return source
+    log = pl.when(pl.lit(unplaced)).then(pl.lit(LOG)).otherwise(pl.col("_source").struct.field("server"))
+    named = pl.col("_source").struct.with_fields(log.alias("server"))
+    return source.alias("_source").to_frame().select(named).to_series()
 
 
 def _untold(stream: Changes, told: Told) -> pl.Series:

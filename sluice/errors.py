@@ -289,6 +289,14 @@ class FormatError(PermanentError):
         )
 
 
+class UnreadablePlaceError(PermanentError):
+    """A change tells a place in the source's log that is none; it becomes a failure of stage `key`."""
+
+    def __init__(self, member: str, found: object) -> None:
+        told = repr(found)[:80]
+        super().__init__(f"found {told} in `source.{member}`, which is no place that orders the change")
+
+
 class NotAChangeError(PermanentError):
     """A value is JSON, but no Debezium change event; it becomes a failure of stage `decode`."""
 

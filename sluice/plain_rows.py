@@ -16,6 +16,7 @@ from sluice.errors import NotJsonError
 from sluice.json_columns import read_columns
 from sluice.json_rows import READ_FAILURES, Read
 from sluice.json_where import where_columns
+from sluice.origins import SOURCE
 from sluice.strict_json import Number, parse
 from sluice.told import UTC_TIME, Told
 
@@ -46,6 +47,7 @@ def read_plain(stream: Changes, records: pl.DataFrame, options: Json) -> Told:
         since=records["timestamp"].cast(UTC_TIME),
         previous_key=pl.repeat(None, size, dtype=pl.String, eager=True),
         unavailable=pl.repeat(None, size, dtype=pl.List(pl.String), eager=True),
+        source=pl.repeat(None, size, dtype=SOURCE, eager=True),
         tombstones=none,
         ignored=none,
     )

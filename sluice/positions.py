@@ -2,7 +2,8 @@
 
 `encode` writes columns, `in_log` a place in the Kafka log, `of_source` what a Debezium connector says of
 its log. A source that does not tell its place gives null here, and the caller orders by the Kafka log
-instead. Types without an order of their own (lists, structs) are refused.
+instead; a place that is told and cannot be read is refused, and so are types without an order of their own
+(lists, structs).
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from sluice.errors import PositionError
+from sluice.errors import PositionError, UnreadablePlaceError
 
 _SIGN = 1 << 63
 _NINES = 10**38 - 1  # the greatest unscaled decimal
@@ -60,6 +61,9 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
 
     Returns:
         A text, or null where the source does not tell.
+
+    Raises:
+        UnreadablePlaceError: it tells something that is no place.
     """
     snapshot = str(source.get("snapshot") or "false")
     initial = snapshot not in ("false", "incremental")
@@ -69,7 +73,7 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
         case "mysql" | "mariadb":
             place = _mysql(source)
         case "mongodb":
-            place = _numbers(source, "ts_ms", "ord")
+            place = None if source.get("ord") is None else _numbers(source, "ts_ms", "ord")
         case _:
             place = None
     if place is None:
@@ -84,25 +88,34 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
 
 
 def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:
-    lsn = _number(source.get("lsn"))
-    told = _SEQUENCE.match(str(source.get("sequence") or "[null,"))
-    if lsn is None or told is None:
+    if source.get("lsn") is None:
         return None
+    (lsn,) = _numbers(source, "lsn")
+    told = _SEQUENCE.match(str(source.get("sequence") or "[null,"))
+    if told is None:
+        raise UnreadablePlaceError("sequence", source["sequence"])
     commit = _number(told[1])
     # A transaction that was open during the initial read may have changes before the read's LSN.
     return (lsn, 0) if initial else (lsn if commit is None else commit, lsn)
 
 
 def _mysql(source: Mapping[str, Any]) -> tuple[int, ...] | None:
-    file = _number(str(source.get("file") or "").rpartition(".")[2])
-    rest = _numbers(source, "pos", "row")
-    return None if file is None or rest is None else (file, *rest)
+    if not source.get("file"):
+        return None
+    file = _number(str(source["file"]).rpartition(".")[2])
+    if file is None:
+        raise UnreadablePlaceError("file", source["file"])
+    return (file, *_numbers(source, "pos", "row"))
 
 
-def _numbers(source: Mapping[str, Any], *names: str) -> tuple[int, ...] | None:
-    found = [_number(source.get(name)) for name in names]
-    numbers = tuple(number for number in found if number is not None)
-    return numbers if len(numbers) == len(names) else None
+def _numbers(source: Mapping[str, Any], *names: str) -> tuple[int, ...]:
+    found = []
+    for name in names:
+        number = _number(source.get(name))
+        if number is None:
+            raise UnreadablePlaceError(name, source.get(name))
+        found.append(number)
+    return tuple(found)
 
 
 def _number(value: Any) -> int | None:

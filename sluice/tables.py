@@ -11,6 +11,7 @@ import polars as pl
 
 from sluice.contract import Changes, Events, Stream
 from sluice.decoded import FAILURE
+from sluice.origins import SOURCE
 
 UTC_TIME = pl.Datetime("us", "UTC")
 BUCKETS = 16  # of silver and dimensions of changes; a key's bucket never changes
@@ -168,6 +169,7 @@ def silver(stream: Stream) -> Table:
         "_valid_from": valid_from_dtype(stream),
         "_op": pl.String(),
         "_previous_key": pl.String(),
+        "_source": SOURCE,
         "_unavailable": pl.List(pl.String),
         "_bucket": pl.Int32(),
     }

@@ -21,6 +21,7 @@ class Told:
         since: when the source committed the change; null where it does not tell.
         previous_key: the key that the row had before, as JSON text, or null.
         unavailable: names of the columns whose values were not sent.
+        source: where each comes from (`sluice.origins.SOURCE`); nulls where it does not tell.
         tombstones: `_row` of the records without a value and without effect.
         ignored: `_row` of the records that are no changes of rows.
     """
@@ -32,5 +33,6 @@ class Told:
     since: pl.Series
     previous_key: pl.Series
     unavailable: pl.Series
+    source: pl.Series
     tombstones: pl.Series
     ignored: pl.Series

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from sluice.errors import PositionError
+from sluice.errors import PositionError, UnreadablePlaceError
 from sluice.positions import encode, in_log, of_source
 
 
@@ -45,13 +45,28 @@ def test_positions_sort_as_the_source_orders(ordered):
         {},
         {"connector": "oracle", "scn": 1},
         {"connector": "postgresql"},
-        {"connector": "postgresql", "lsn": 1, "sequence": "no json"},
         {"connector": "mysql", "file": "", "pos": 0, "row": 0},
         {"connector": "mongodb", "ts_ms": 5},
     ],
 )
 def test_a_source_that_does_not_tell_gives_none(source):
     assert of_source(source, "c") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "culprit"),
+    [
+        ({"connector": "postgresql", "lsn": 1, "sequence": "no json"}, "source.sequence"),
+        ({"connector": "postgresql", "lsn": -5}, "source.lsn"),
+        ({"connector": "postgresql", "lsn": 10**20}, "source.lsn"),
+        ({"connector": "mysql", "file": "binlog", "pos": 4, "row": 0}, "source.file"),
+        ({"connector": "mysql", "file": "binlog.000001", "pos": None, "row": 0}, "source.pos"),
+        ({"connector": "mongodb", "ts_ms": "soon", "ord": 1}, "source.ts_ms"),
+    ],
+)
+def test_a_place_that_cannot_be_read_is_refused(source, culprit):
+    with pytest.raises(UnreadablePlaceError, match=culprit):
+        of_source(source, "c")
 
 
 def test_places_in_the_log_are_unique_and_ordered():
