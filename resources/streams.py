@@ -23,9 +23,10 @@ from sluice.contract import Changes, Debezium, Events, Json, Stream
 from sluice.errors import ContractError, Problem, SettingsError, UnknownStreamError
 from sluice.partitions import Daily, Hourly
 from sluice.problems import all_problems
+from sluice.sources import Delta, Parquet, Postgres
 
 _WORDS: dict[str, Callable[..., object]] = {
-    word.__name__: word for word in (Events, Changes, Json, Debezium, Hourly, Daily)
+    word.__name__: word for word in (Events, Changes, Json, Debezium, Hourly, Daily, Delta, Parquet, Postgres)
 }
 _UNKNOWN_ARGUMENT = re.compile(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'")
 

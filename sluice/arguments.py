@@ -15,6 +15,7 @@ import polars as pl
 from sluice.contract import REQUIRED, Changes, Debezium, Events, Json, Stream
 from sluice.partitions import Daily, Hourly, parse_start
 from sluice.schema_problems import Found
+from sluice.sources import Delta, Parquet, Postgres
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
@@ -118,6 +119,11 @@ _STREAM: tuple[Check, ...] = (
     ("where", _where, "a polars expression, or a mapping of members to values such as {'type': 'order'}"),
     ("max_quarantined", lambda value: _between(value, 0, 1), "a share from 0 to 1"),
     ("epoch", _epoch, f"an integer from 1 to {_MOST_EPOCHS}"),
+    (
+        "source",
+        lambda value: value is None or isinstance(value, Delta | Parquet | Postgres),
+        "None, Delta(uri=…), Parquet(path=…) or Postgres(table=…, connection=…)",
+    ),
     ("owners", _owners, "a list of 'team:name' or e-mail addresses"),
     (
         "tags",

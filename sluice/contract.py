@@ -16,6 +16,7 @@ import polars as pl
 
 from sluice.columns import Column, model_columns
 from sluice.partitions import Partitions
+from sluice.sources import Source
 
 Where = pl.Expr | Mapping[str, Any]
 
@@ -64,6 +65,7 @@ class Stream:
     where: Where | None = None
     max_quarantined: float = 0.05
     epoch: int = 1
+    source: Source | None = None
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     description: str | None = None
@@ -94,7 +96,7 @@ class Stream:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-_WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch"})
+_WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch", "source"})
 
 
 def _describe(value: Any) -> str:

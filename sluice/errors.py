@@ -214,6 +214,13 @@ class NotJsonError(PermanentError):
         super().__init__(f"{found}; the value must be one JSON object in UTF-8")
 
 
+class NotExtendedJsonError(PermanentError):
+    """A value is JSON, but no Extended JSON of MongoDB."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"found {found}, which is no Extended JSON")
+
+
 class ColumnTypeError(PermanentError):
     """A column has a type that the format of the values cannot give."""
 
@@ -343,3 +350,17 @@ class DemoServerError(PermanentError):
 
     def __init__(self, server: str, folder: str, detail: str, fix: str) -> None:
         super().__init__(f"the {server} in {folder} does not start: {detail}; {fix}")
+
+
+class SourceError(PermanentError):
+    """What a stream's lake is to be reconciled with cannot be used as it is declared."""
+
+    def __init__(self, source: str, found: str, fix: str) -> None:
+        super().__init__(f"source {source}: {found}; {fix}")
+
+
+class SourceUnreachableError(RetryableError):
+    """The source's database does not answer, or ended the connection."""
+
+    def __init__(self, source: str, detail: str) -> None:
+        super().__init__(f"source {source} does not answer ({detail}); try again, or correct SOURCE_CONNECTIONS")

@@ -1,0 +1,42 @@
+"""Where a stream's rows come from, in a contract's `source`: what its lake is reconciled with.
+
+Names only: an address has its credentials, and those come from the settings, by the name in `connection`.
+`columns` says for a column of the contract how the source has it, where that is not by the same name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delta:
+    """A Delta table by its URI, at its newest version; `columns` gives other names."""
+
+    uri: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parquet:
+    """Parquet files by a path, in which `*` may stand; `columns` gives other names."""
+
+    path: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """A table of PostgreSQL.
+
+    `table` is its name with its schema; `connection` the name of its address in `SOURCE_CONNECTIONS`;
+    `columns` gives SQL expressions over the table; `messages` is the topic of the connector's logical messages
+    (default: the prefix of the stream's topic, then `.message`).
+    """
+
+    table: str
+    connection: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    messages: str | None = None
+
+
+Source = Delta | Parquet | Postgres
