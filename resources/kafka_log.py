@@ -32,8 +32,8 @@ _SHORT: Mapping[str, Any] = {
     "isolation.level": "read_uncommitted",
     "fetch.wait.max.ms": 10,
     "fetch.queue.backoff.ms": 10,
-    "queued.min.messages": 20_000,
-    "queued.max.messages.kbytes": 32_768,
+    "queued.min.messages": 1_000,  # a stretch is short: what is fetched beyond it is thrown away
+    "fetch.message.max.bytes": 262_144,
     "group.id": "sluice",  # never joined: the client asks for a name
 }
 

@@ -7,15 +7,16 @@ by its callers. Measured: delta-rs refuses a second commit that raced the first 
 takes a lower version from a fresh handle, hence the test before each commit.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake import WriterProperties as DeltaWriterProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 from tenacity import (
     RetryCallState,
     RetryError,
@@ -28,6 +29,7 @@ from tenacity import (
 from resources import intents
 from resources.handles import Handles
 from resources.intents import Intent
+from resources.new_files import write_files
 from resources.outages import PATIENCE, LostRace, patiently, reading, told
 from resources.schema_changes import adopt_columns
 from resources.settings import settings
@@ -123,7 +125,12 @@ class Lake:
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:
         """Read the version that a handle holds, lazily; a store that is away is waited for."""
-        return pl.scan_delta(handle, storage_options=reading(self.storage_options, self.patience_seconds))
+        return pl.scan_delta(handle, storage_options=self._patient_options)
+
+    @property
+    def _patient_options(self) -> dict[str, Any] | None:
+        """The options of the store, for polars."""
+        return reading(self.storage_options, self.patience_seconds)
 
     def read(self, table: Table, version: int | None = None) -> pl.LazyFrame:
         """Read a table lazily; without rows where it does not exist yet."""
@@ -133,7 +140,7 @@ class Lake:
     def commit(  # the arguments are told in the text
         self,
         handle: DeltaTable,
-        rows: pl.DataFrame,
+        rows: pl.DataFrame | Sequence[AddAction | RemoveAction],
         *,
         mode: Mode = "append",
         predicate: str | None = None,
@@ -141,7 +148,7 @@ class Lake:
         fences: Iterable[str] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> int:
-        """Commit rows from the handle that was read; all or nothing.
+        """Commit rows (or data files that come and go) from the handle that was read; all or nothing.
 
         `predicate` names what an overwrite replaces; `progress` is the new version of each application
         id; each of `fences` is bumped by one; `metadata` is kept with the commit.
@@ -162,19 +169,33 @@ class Lake:
                 raise StaleWriterError(name, app_id, known[app_id], version)
         ids = dict(progress or {}) | {fence: known.get(fence, 0) + 1 for fence in wanted}
         own = uuid4().hex
+        properties = CommitProperties(
+            custom_metadata={**(metadata or {}), _COMMIT: own},
+            app_transactions=[Transaction(app_id, version) for app_id, version in ids.items()],
+        )
         try:
-            write_deltalake(
-                handle,
-                rows.to_arrow(),
-                mode=mode,  # type: ignore[arg-type]  # its overloads know one mode each
-                predicate=predicate,
-                commit_properties=CommitProperties(
-                    custom_metadata={**(metadata or {}), _COMMIT: own},
-                    app_transactions=[Transaction(app_id, version) for app_id, version in ids.items()],
-                ),
-                post_commithook_properties=_AFTER_COMMIT,
-                writer_properties=_WRITER,
-            )
+            if isinstance(rows, pl.DataFrame) and mode == "append":
+                rows = write_files(handle, self.path(name), rows, self._patient_options)
+            if isinstance(rows, pl.DataFrame):  # of files that stay in part, delta-rs writes the rest again
+                write_deltalake(
+                    handle,
+                    rows.to_arrow(),
+                    mode=mode,  # type: ignore[arg-type]  # its overloads know one mode each
+                    predicate=predicate,
+                    commit_properties=properties,
+                    post_commithook_properties=_AFTER_COMMIT,
+                    writer_properties=_WRITER,
+                )
+            else:
+                handle.create_write_transaction(
+                    list(rows),
+                    mode,
+                    handle.schema(),
+                    handle.metadata().partition_columns,
+                    commit_properties=properties,
+                    post_commithook_properties=_AFTER_COMMIT,
+                )
+                handle.update_incremental()  # unlike the other way, this one leaves it where it was
         except (DeltaError, OSError) as error:
             if not self._landed(name, before, own):
                 failure = told(name, self.path(name), error)
