@@ -31,6 +31,9 @@ _AT: dict[str, pl.DataType] = {
 }
 
 
+_MANY = 20  # commits whose accounts were not folded
+
+
 def announce(at: pl.DataFrame) -> str:
     """Write coordinates (columns tile, epoch, partition, offset) as the JSON that a commit carries."""
     return json.dumps(at.select(list(_AT)).rows(), separators=(",", ":"))
@@ -66,6 +69,12 @@ def finish(lake: Lake, stream: Stream, layer: Layer, upto: DeltaTable | None = N
             return
 
     lake.retrying(LEDGER_TABLE.name, step)
+
+
+def due(lake: Lake, stream: Stream, layer: Layer, upto: DeltaTable) -> bool:
+    """Tell whether `finish` may not wait: a commit up to `upto` announced something, or they are many."""
+    commits = unfolded(lake, stream, layer, upto)
+    return len(commits) > _MANY or any(PROMOTED in commit or RESOLVED in commit for commit in commits)
 
 
 def unfolded(lake: Lake, stream: Stream, layer: Layer, handle: DeltaTable) -> list[dict[str, Any]]:

@@ -1,14 +1,15 @@
 """Work one item ahead: an iterator runs in a thread of its own while its consumer works on what it gave.
 
-Decides how the stages of a long run overlap and how they are held back: one item waits between two stages,
-one is being made, never more. Whoever stops consuming ends the thread, which finishes what it is at; an error
-of the iterator is raised where its item was waited for. It refuses to reorder.
+Decides how the stages of a long run overlap and how they are held back: one item is being made while one is
+worked on, and none is held besides, since items are large: the next one is begun when the last was taken.
+Whoever stops consuming ends the thread, which finishes what it is at; an error of the iterator is raised
+where its item was waited for. It refuses to reorder.
 """
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from queue import Empty, Queue
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Event, Semaphore, Thread
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -28,28 +29,33 @@ def ahead(items: Iterator[T], name: str = "ahead") -> Generator[T, None, None]:
 
     Close it where it is not consumed to its end: it waits for the item that is being made, and drops it.
     """
-    waiting: Queue[_Given[T]] = Queue(maxsize=1)
-    gone = Event()
-    thread = Thread(target=_work, args=(items, waiting, gone), name=name, daemon=True)
+    given: SimpleQueue[_Given[T]] = SimpleQueue()
+    taken, gone = Semaphore(0), Event()
+    thread = Thread(target=_work, args=(items, given, taken, gone), name=name, daemon=True)
     thread.start()
     try:
-        while not (given := waiting.get()).ended:
-            yield given.item  # type: ignore[misc]  # only the end has none
-        if given.error is not None:
-            raise given.error
+        while not (last := given.get()).ended:
+            taken.release()
+            item = [last.item]
+            del last  # only the consumer holds it
+            yield item.pop()  # type: ignore[misc]  # only the end has none
+        if last.error is not None:
+            raise last.error
     finally:
         gone.set()
-        _drop(waiting)  # the thread may wait for room
+        taken.release()
         thread.join()
 
 
-def _work(items: Iterator[T], waiting: "Queue[_Given[T]]", gone: Event) -> None:
+def _work(items: Iterator[T], given: "SimpleQueue[_Given[T]]", taken: Semaphore, gone: Event) -> None:
     last: _Given[T] = _Given(ended=True)
     try:
         for item in items:
+            given.put(_Given(item))
+            del item
+            taken.acquire()
             if gone.is_set():
                 break
-            waiting.put(_Given(item))
     except BaseException as error:  # noqa: BLE001  # it belongs to the consumer, whatever it is
         last = _Given(ended=True, error=error)
     try:
@@ -57,13 +63,4 @@ def _work(items: Iterator[T], waiting: "Queue[_Given[T]]", gone: Event) -> None:
             items.close()
     except BaseException as error:  # noqa: BLE001  # as above
         last = _Given(ended=True, error=last.error or error)
-    if not gone.is_set():
-        waiting.put(last)
-
-
-def _drop(waiting: "Queue[_Given[T]]") -> None:
-    try:
-        while True:
-            waiting.get_nowait()
-    except Empty:
-        return
+    given.put(last)

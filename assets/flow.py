@@ -1,9 +1,9 @@
 """The data path of one stream in a long run: its log, followed batch by batch through bronze and silver.
 
-Three stages overlap: a batch is read while the one before it is appended to bronze and the one before that is
-decided for silver, from the records in memory. Decides what a batch is, which tile owns its offsets (as the
-bounds say, never the stamps), and what follows when something else moved the tables: a new session, which
-begins where they stand. So it refuses to remember: progress is in the tables alone.
+Four stages overlap: one batch is read, the one before it appended to bronze, the one before that decoded, and
+the one before that decided for silver, from the records in memory. Decides what a batch is, which tile owns
+its offsets (as the bounds say, never the stamps), and what follows when something else moved the tables: a
+new session, which begins where they stand. So it refuses to remember: progress is in the tables alone.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from assets.ahead import ahead
 from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
 from assets.needed import Owned, known, needed
-from assets.refine import Refined, Work, decide, generation, read_bronze, refine
+from assets.refine import Refined, Work, decide, generation, judgement, read_bronze, refine
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
 from resources.kafka_read import Reader
@@ -30,6 +30,7 @@ from sluice import tables
 from sluice.accounts import Slice
 from sluice.contract import Stream
 from sluice.errors import RetryableError, StaleWriterError
+from sluice.judged import Judged
 
 Appended = tuple[pl.DataFrame, list[Owned]]  # rows of bronze, and the slices that they fill
 _IDLE = 1.0  # seconds between two looks of a worker that has no partition
@@ -41,8 +42,8 @@ class Pace:
     """How a stream is followed: seconds between commits, a batch's size, how long a failure may last."""
 
     interval: float = 0.5
-    rows: int = 200_000
-    bytes: int = 64 << 20
+    rows: int = 75_000
+    bytes: int = 32 << 20
     patience: float = 120.0
 
 
@@ -123,9 +124,11 @@ class Flow:
             return True
         with closing(self.kafka.tail(self.stream.topic, places)) as reader:
             batches = ahead(self._batches(reader, mine, stop, goals), f"read-{self.stream.name}")
-            with closing(ahead(self._appended(batches, mine), f"bronze-{self.stream.name}")) as appended:
-                for rows, owned in appended:
-                    self._settle(rows, owned)
+            appended = ahead(self._appended(batches, mine), f"bronze-{self.stream.name}")
+            with closing(ahead(self._judged(appended), f"decode-{self.stream.name}")) as judgements:
+                for judged, owned in judgements:
+                    self._settle(judged, owned)
+                    del judged  # batches are large: none is held while the next is waited for
                     self._moved = monotonic()
                     if stop.is_set():
                         break
@@ -145,6 +148,7 @@ class Flow:
             batch = reader.take(self.pace.rows, self.pace.bytes, self.pace.interval)
             if batch.first_offsets != batch.next_offsets:
                 yield batch
+            del batch
 
     def _appended(self, batches: Iterator[Batch], mine: set[int]) -> Iterator[Appended]:
         """Append each batch to bronze, as its tiles' bounds cut it."""
@@ -157,6 +161,14 @@ class Flow:
                 rows = append(self.lake, self.stream, batch, ranges, self.run_id, done)
                 by_tile = {(bound.tile, bound.partition): bound for bound, _ in ranges}
                 yield rows, [(by_tile[s.tile, s.partition], s) for s in done.slices]
+                del rows
+            del batch
+
+    def _judged(self, appended: Iterator[Appended]) -> Iterator[tuple[Judged, list[Owned]]]:
+        """Decode and judge what was appended."""
+        for rows, owned in appended:
+            yield judgement(self.stream, rows), owned
+            del rows
 
     def _ranges(self, batch: Batch) -> Iterator[list[Owned]]:
         """Cut a batch by tiles, a bounded number of them at once."""
@@ -207,15 +219,16 @@ class Flow:
                 yield bound, Slice(bound.tile, bound.epoch, bound.partition, start, end)
 
     def _read_and_settle(self, owned: Sequence[Owned]) -> None:
-        self._settle(read_bronze(self.lake, self.stream, [piece for _, piece in owned]), owned)
+        rows = read_bronze(self.lake, self.stream, [piece for _, piece in owned])
+        self._settle(judgement(self.stream, rows), owned)
         self._moved = monotonic()
 
     def _give_way(self, table: int) -> None:
         """Let a slower writer of the table (0: bronze, 1: silver) that lost races go first, once."""
         self._courtesies[table].give_way(None, stopped=self._stop.is_set)
 
-    def _settle(self, rows: pl.DataFrame, owned: Sequence[Owned]) -> None:
-        """Decide records for silver, those of tiles of one generation at once."""
+    def _settle(self, judged: Judged, owned: Sequence[Owned]) -> None:
+        """Decide judged records for silver, those of tiles of one generation at once."""
         silver = self.lake.ensure(tables.silver(self.stream))
 
         def number(one: Owned) -> int:
@@ -224,10 +237,11 @@ class Flow:
         for raised, group in groupby(sorted(owned, key=number), key=number):
             pieces = list(group)
             tiles = {piece.tile for _, piece in pieces}
-            records = rows if len(pieces) == len(owned) else rows.filter(pl.col("tile").is_in(tiles))
+            part = judged
+            if len(pieces) < len(owned):
+                part = judgement(self.stream, read_bronze(self.lake, self.stream, [p for _, p in pieces]))
             done = Refined(sorted(tiles))
-            work = Work(pieces, raised, rebuild=False)
             self._give_way(1)
-            decide(self.lake, self.stream, work, records.sort("partition", "offset"), self.run_id, done)
-            self.freshness.add(records["timestamp_ms"])
+            decide(self.lake, self.stream, Work(pieces, raised, rebuild=False), part, self.run_id, done)
+            self.freshness.add(part.at["timestamp_ms"])
             self.told(done)

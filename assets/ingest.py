@@ -7,6 +7,7 @@ log disagree or the caller asks for it, never by less than it holds.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from assets import aftermath, bounds
+from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.progress import is_sealed, open_fence, position, progress_id
 from resources.kafka import Batch, KafkaResource, Watermarks
@@ -76,6 +78,7 @@ def ingest(  # the rest is told in the text
         found = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
         return found, kafka.watermarks(stream.topic, sorted({b.partition for b in found}))
 
+    lake = lake.holding()
     owned, marks = look()
     done = Ingested(sorted({b.tile for b in owned}))
     for _ in range(ATTEMPTS):
@@ -87,9 +90,11 @@ def ingest(  # the rest is told in the text
         try:
             for ranges in runs:
                 begins = _merged(ranges)
-                for batch in kafka.read(stream.topic, begins, max_rows=limits.rows, max_bytes=limits.bytes):
-                    append(lake, stream, batch, ranges, run_id, done)
-                    say(f"bronze/{stream.name}: {done.rows} records so far, in {ranges[-1][0].tile}")
+                reading = kafka.read(stream.topic, begins, max_rows=limits.rows, max_bytes=limits.bytes)
+                with closing(ahead(reading, f"read-{stream.name}")) as batches:
+                    for batch in batches:
+                        append(lake, stream, batch, ranges, run_id, done)
+                        say(f"bronze/{stream.name}: {done.rows} records so far, in {ranges[-1][0].tile}")
         except StaleWriterError:  # another run commits the same tiles, or closed one: go on from where it is
             say(f"bronze/{stream.name}: another run was faster; reading its progress")
             owned, marks = look()

@@ -6,7 +6,8 @@ whole, in one commit, as the next generation. Reads bronze only, never Kafka.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -14,10 +15,11 @@ import polars as pl
 from deltalake import DeltaTable
 
 from assets import aftermath, bounds, proofs, side_tables
+from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
-from assets.settle import Batch, settle
+from assets.settle import Batch, Settled, settle
 from resources.lake import ATTEMPTS, Lake
 from resources.transactions import transactions
 from sluice import accounts, tables
@@ -27,7 +29,7 @@ from sluice.decode import decode
 from sluice.errors import BronzeMissingError, StaleWriterError
 from sluice.judged import Judged, judge
 
-DECIDED_AT_ONCE = 250_000  # records: for a while they are there as bronze, as decoded, as rows
+DECIDED_AT_ONCE = 125_000  # records: three batches are there at a time, as bronze, as decoded, as rows
 INFLATED = 4  # records are about so many times their bytes in a file
 
 
@@ -76,6 +78,7 @@ def refine(
         BronzeMissingError: a tile was never ingested.
         LakeError, RaceLostError: the lake failed; all commits so far stand.
     """
+    lake = lake.holding()
     owned = bounds.every_epoch(lake, stream, wanted)
     if missing := sorted(set(wanted) - {b.tile for b in owned}):
         raise BronzeMissingError(stream.name, missing)
@@ -87,13 +90,15 @@ def refine(
             break
         again = set()
         try:
-            for work in works:
-                decide(lake, stream, work, read_bronze(lake, stream, work.slices), run_id, done)
-                read = sum(a.read for a in done.accounts)
-                say(f"silver/{stream.name}: {read} records decided so far")
+            with closing(ahead(_judged(lake, stream, works), f"decode-{stream.name}")) as judgements:
+                for work, judged in judgements:
+                    decide(lake, stream, work, judged, run_id, done)
+                    read = sum(a.read for a in done.accounts)
+                    say(f"silver/{stream.name}: {read} records decided so far")
         except StaleWriterError:  # another run decided the same tiles: go on from where it is
             say(f"silver/{stream.name}: another run was faster; reading its progress")
     done.version = lake.ensure(tables.silver(stream)).version()
+    aftermath.finish(lake, stream, "silver")
     return done
 
 
@@ -180,16 +185,24 @@ def _parts(piece: tuple[Bounds, Slice], rows: int) -> list[tuple[Bounds, Slice]]
     ]
 
 
-def decide(lake: Lake, stream: Stream, work: Work, records: pl.DataFrame, run_id: str, done: Refined) -> None:
-    """Decode the records of one piece of work and settle them; again, as often as a race is lost.
+def _judged(lake: Lake, stream: Stream, works: Iterable[Work]) -> Iterator[tuple[Work, Judged]]:
+    """Read and judge the records of each piece of work."""
+    for work in works:
+        yield work, judgement(stream, read_bronze(lake, stream, work.slices))
 
-    `records` (columns: BRONZE, in any order) are all that bronze holds of the work's slices.
+
+def judgement(stream: Stream, records: pl.DataFrame) -> Judged:
+    """Decode and judge records (columns: BRONZE, in any order), each by itself."""
+    return judge(stream, records, decode(stream, records))
+
+
+def decide(lake: Lake, stream: Stream, work: Work, judged: Judged, run_id: str, done: Refined) -> None:
+    """Settle one piece of work, all of whose records were judged; again, as often as a race is lost.
 
     Raises:
         StaleWriterError: another run has decided these records.
         LakeError, RaceLostError: the lake failed.
     """
-    judged = judge(stream, records, decode(stream, records))
     done.unknown.update(judged.unknown)
     name = accounts.batch_id("silver", stream.name, work.generation, work.slices)
 
@@ -198,29 +211,30 @@ def decide(lake: Lake, stream: Stream, work: Work, records: pl.DataFrame, run_id
             stream, stands, lost, work.slices, generation=work.generation, run_id=run_id, batch_id=name
         )
 
-    def step() -> None:
+    def step() -> Settled:
         handle = lake.ensure(tables.silver(stream))
-        aftermath.finish(lake, stream, "silver", handle)
-        progress = _progress(stream, handle, work)
+        if aftermath.due(lake, stream, "silver", handle):
+            aftermath.finish(lake, stream, "silver", handle)
         batch = Batch(
             rows=judged.rows,
             refused=judged.refused(name),
             slices=work.slices,
-            progress=progress,
+            progress=_progress(stream, handle, work),
             fences=sorted({f"tile/{piece.tile}" for piece in work.slices}),
             accounting=accounting,
             contents=lambda at: contents(lake, stream, at),
             rebuild=work.rebuild,
         )
-        settled = settle(lake, stream, handle, batch)
-        done.accounts += settled.accounts
-        done.touched |= settled.touched
-        if work.rebuild:
-            tiles = ", ".join(sorted({piece.tile for piece in work.slices}))
-            done.notes.append(f"decided anew as generation {work.generation}: {tiles}")
+        return settle(lake, stream, handle, batch)
 
-    lake.retrying(f"silver/{stream.name}", step)
-    aftermath.finish(lake, stream, "silver")
+    settled = lake.retrying(f"silver/{stream.name}", step)
+    done.accounts += settled.accounts
+    done.touched |= settled.touched
+    if work.rebuild:
+        tiles = ", ".join(sorted({piece.tile for piece in work.slices}))
+        done.notes.append(f"decided anew as generation {work.generation}: {tiles}")
+    if settled.announced:
+        aftermath.finish(lake, stream, "silver")
 
 
 def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
@@ -256,8 +270,7 @@ def read_bronze(lake: Lake, stream: Stream, slices: Sequence[Slice]) -> pl.DataF
 
 def contents(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
     """Read some records (columns AT) again from bronze, as silver's rows; without those refused today."""
-    records = bronze_at(lake, stream, at)
-    return judge(stream, records, decode(stream, records)).rows
+    return judgement(stream, bronze_at(lake, stream, at)).rows
 
 
 def bronze_at(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:

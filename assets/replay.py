@@ -13,14 +13,13 @@ import polars as pl
 
 from assets import aftermath
 from assets.meet import AT
-from assets.refine import bronze_at, contents, generation
+from assets.refine import bronze_at, contents, generation, judgement
 from assets.settle import Batch, Settled, settle
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice
 from sluice.contract import Stream
-from sluice.decode import decode
-from sluice.judged import Judged, judge
+from sluice.judged import Judged
 
 _MOVED = ("accepted", "duplicates", "conflicts", "tombstones", "ignored")
 
@@ -87,10 +86,10 @@ def _once(lake: Lake, stream: Stream, choice: Choice, run_id: str) -> tuple[int,
     refused = lake.read(tables.quarantine(stream)).filter(choice.matches())
     at = refused.select(pl.col(c[1:]).alias(c) for c in AT).collect()
     records = bronze_at(lake, stream, at)
-    chosen = judge(stream, records, decode(stream, records)).passing()
+    chosen = judgement(stream, records).passing(records)
     if not chosen.height:
         return records.height, None
-    judged = judge(stream, chosen, decode(stream, chosen))
+    judged = judgement(stream, chosen)
     tile = choice.tiles[0]
     slices = _slices(judged, tile)
     number = generation(handle, stream, tile)
@@ -109,14 +108,14 @@ def _once(lake: Lake, stream: Stream, choice: Choice, run_id: str) -> tuple[int,
         fences=[f"tile/{tile}"],
         accounting=accounting,
         contents=lambda wanted: contents(lake, stream, wanted),
-        resolves=judged.records.select(pl.col(c[1:]).alias(c) for c in AT),
+        resolves=judged.at.select(pl.col(c[1:]).alias(c) for c in AT),
     )
     return records.height, settle(lake, stream, handle, batch)
 
 
 def _slices(judged: Judged, tile: str) -> list[Slice]:
     """Give the range that the records of each partition span."""
-    spans = judged.records.group_by("epoch", "partition").agg(
+    spans = judged.at.group_by("epoch", "partition").agg(
         first=pl.col("offset").min(), last=pl.col("offset").max()
     )
     return [Slice(tile, e, p, first, last + 1) for e, p, first, last in spans.sort("partition").iter_rows()]

@@ -62,6 +62,7 @@ class Settled:
     version: int
     accounts: list[Account]
     touched: set[date] = field(default_factory=set)
+    announced: bool = False  # something that other tables still have to do
 
 
 def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Settled:
@@ -103,7 +104,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     fences = [*batch.fences, *map(same.fence, met.partitions | touched)]
     added = pl.concat([entering, back]) if back.height else entering
     version = _commit(lake, stream, handle, same, batch, added, gone, fences, metadata)
-    return Settled(version, told, dates)
+    return Settled(version, told, dates, PROMOTED in metadata or RESOLVED in metadata)
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:

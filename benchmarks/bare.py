@@ -1,39 +1,39 @@
 """The data path with what keeps the promises taken out, to price them; only a benchmark may run it.
 
-The same reader, stages, decoder, rules and decision on duplicates, the same two tables; but no progress,
-fences or accounts, no quarantine and losers, no look at what silver holds already, no bounds and no
-ledger.
+The same reader, stages, decoder, rules, decision on duplicates (among the batch and what silver holds) and
+writer, the same two tables; but no progress, fences or accounts, no quarantine and losers, no bounds, no
+ledger and no checks.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import polars as pl
-from deltalake import write_deltalake
 
 from assets.ahead import ahead
 from assets.flow import Pace
+from assets.meet import keys_of_silver, meet
+from assets.refine import judgement
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import dedupe, tables
 from sluice.contract import Stream
-from sluice.decode import decode
-from sluice.judged import judge
+from sluice.judged import Judged
 
 
 def bare(
     kafka: KafkaResource, lake: Lake, stream: Stream, tile: str, ends: Mapping[int, int], pace: Pace
 ) -> int:
     """Bring a topic to bronze and silver up to some offsets; give the number of records."""
+    lake.ensure(tables.bronze(stream))
+    lake.ensure(tables.silver(stream))
     batches = ahead(_read(kafka, stream, ends, pace), "read")
+    appended = ahead(_appended(lake, stream, tile, batches), "bronze")
     count = 0
-    for rows in ahead(_appended(lake, stream, tile, batches), "bronze"):
-        judged = judge(stream, rows, decode(stream, rows))
-        same = dedupe.identity(stream)
-        alone = judged.rows.filter(~pl.struct(same.keys).is_duplicated())
-        again = judged.rows.filter(pl.struct(same.keys).is_duplicated()).unique(same.keys)
-        _write(lake, tables.silver(stream), pl.concat([alone, again]))
-        count += rows.height
+    for judged in ahead(_judged(stream, appended), "decode"):
+        count += judged.at.height
+        _settle(lake, stream, judged)
+        del judged
     return count
 
 
@@ -45,6 +45,7 @@ def _read(
         batch = reader.take(pace.rows, pace.bytes, pace.interval)
         if batch.records.height:
             yield batch.records
+        del batch
     reader.close()
 
 
@@ -55,14 +56,25 @@ def _appended(
     for records in batches:
         stamp = pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME)
         rows = records.with_columns(epoch=pl.lit(1, pl.Int32), tile=pl.lit(tile), ingested_at=stamp)
-        yield _write(lake, table, rows.select(list(table.columns)))
+        del records
+        rows = rows.select(list(table.columns))
+        lake.commit(lake.ensure(table), rows)
+        yield rows
+        del rows
 
 
-def _write(lake: Lake, table: tables.Table, rows: pl.DataFrame) -> pl.DataFrame:
-    write_deltalake(
-        lake.path(table.name),
-        rows.to_arrow(compat_level=pl.CompatLevel.newest()),
-        mode="append",
-        partition_by=list(table.partition_by),
-    )
-    return rows
+def _judged(stream: Stream, appended: Iterator[pl.DataFrame]) -> Iterator[Judged]:
+    for rows in appended:
+        yield judgement(stream, rows)
+        del rows
+
+
+def _settle(lake: Lake, stream: Stream, judged: Judged) -> None:
+    """Append the rows that no other row of their key beats; whoever is beaten is dropped without a word."""
+    handle, same = lake.ensure(tables.silver(stream)), dedupe.identity(stream)
+    decided = same.decide(meet(lake, stream, handle, same, judged.rows).rows)
+    lost = decided.filter(~pl.col("_kept"))["_place"].drop_nulls()
+    places = pl.int_range(judged.rows.height, dtype=pl.UInt32, eager=True)
+    rows = judged.rows.filter(~places.is_in(lost.implode()))
+    lake.commit(handle, rows)
+    keys_of_silver(lake, stream, same).remember(handle, rows)

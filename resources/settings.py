@@ -89,9 +89,9 @@ class Settings(BaseSettings):
         default=None,
         description="A secret of AWS Secrets Manager with the bucket's keys as JSON, instead of the above.",
     )
-    batch_rows: PositiveInt = Field(default=500_000, description="The most records that one batch reads.")
+    batch_rows: PositiveInt = Field(default=250_000, description="The most records that one batch reads.")
     batch_bytes: PositiveInt = Field(
-        default=268_435_456, description="The most bytes (keys, values, headers) that one batch reads."
+        default=134_217_728, description="The most bytes (keys, values, headers) that one batch reads."
     )
     key_index_dir: Path = Field(
         default=PROJECT / ".cache" / "keys",

@@ -34,34 +34,27 @@ _PLACE = ("tile", "epoch", "partition")  # a batch has one slice of each
 
 @dataclass(frozen=True)
 class Judged:
-    """The records of a batch (BRONZE) and what each of them is; `_row` is the place in them."""
+    """What each record of a batch is; `_row` is its place in the batch.
 
-    records: pl.DataFrame
+    The records themselves, which are large, are not held, only those that are refused.
+    """
+
+    at: pl.DataFrame  # of each record: tile, epoch, partition, offset, timestamp_ms
     rows: pl.DataFrame  # in silver's columns, in the order of the records
-    failures: pl.DataFrame
+    refusals: pl.DataFrame  # in quarantine's columns: one a record, with its first failure and all of them
     verdicts: pl.DataFrame  # `_row`, `verdict`: of what has no row, known without looking at tables
     unknown: dict[str, int]
 
     def refused(self, batch_id: str) -> pl.DataFrame:
-        """Give the rows of quarantine: one a record, naming its first failure and listing all."""
-        if not self.failures.height:
-            return pl.DataFrame(schema=QUARANTINE)
-        told = ("stage", "column", "rule", "reason")
-        named = self.failures.group_by("_row", maintain_order=True).agg(
-            *(pl.col(name).first() for name in told), failures=pl.struct(told)
-        )
+        """Give the rows of quarantine, as refused now."""
         stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
-        return (
-            pl.concat([self.records[named["_row"]], named.drop("_row")], how="horizontal")
-            .with_columns(batch_id=pl.lit(batch_id), quarantined_at=stamp, resolved_at=pl.lit(None, UTC_TIME))
-            .select(pl.col(name).cast(dtype) for name, dtype in QUARANTINE.items())
-        )
+        return self.refusals.with_columns(batch_id=pl.lit(batch_id), quarantined_at=stamp)
 
-    def passing(self) -> pl.DataFrame:
-        """Give the records that are not refused."""
+    def passing(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Give those of the batch's records that are not refused."""
         refused = self.verdicts.filter(pl.col("verdict") == "quarantined")["_row"]
-        places = pl.int_range(self.records.height, dtype=pl.UInt32, eager=True)
-        return self.records.filter(~places.is_in(refused.implode()))
+        places = pl.int_range(records.height, dtype=pl.UInt32, eager=True)
+        return records.filter(~places.is_in(refused.implode()))
 
     def accounts(
         self,
@@ -80,7 +73,7 @@ class Judged:
         `kept` are those of the valid rows that stand, `lost` the others: with `_tile`, `_epoch`,
         `_partition` and their `verdict` (duplicate, conflict).
         """
-        at = self.records.select(*_PLACE)
+        at = self.at.select(*_PLACE)
         read = {(t, e, p): count for t, e, p, count in at.group_by(_PLACE).len().iter_rows()}
         without_row = at[self.verdicts["_row"]].with_columns(self.verdicts["verdict"])
         lots = lost.select(*(pl.col("_" + c).alias(c) for c in _PLACE), pl.col("verdict") + "s")
@@ -164,4 +157,18 @@ def judge(stream: Stream, records: pl.DataFrame, decoded: Decoded) -> Judged:
         pl.DataFrame({"_row": place.cast(pl.UInt32)}).with_columns(verdict=pl.lit(name))
         for name, place in said.items()
     )
-    return Judged(records, silver, decoded.failures, verdicts, decoded.unknown)
+    at = records.select(*_PLACE, "offset", "timestamp_ms")
+    return Judged(at, silver, _refusals(records, decoded.failures), verdicts, decoded.unknown)
+
+
+def _refusals(records: pl.DataFrame, failures: pl.DataFrame) -> pl.DataFrame:
+    """Give the records that failed, with their failures, as quarantine has them."""
+    told = ("stage", "column", "rule", "reason")
+    named = failures.group_by("_row", maintain_order=True).agg(
+        *(pl.col(name).first() for name in told), failures=pl.struct(told)
+    )
+    found = pl.concat([records[named["_row"]], named.drop("_row")], how="horizontal")
+    return found.select(
+        (pl.col(name) if name in found.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in QUARANTINE.items()
+    )

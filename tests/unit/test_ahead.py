@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from threading import Event, active_count
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -15,21 +16,43 @@ def test_items_come_all_and_in_order(items):
     assert list(ahead(ahead(iter(items)))) == items
 
 
-def test_it_is_one_item_ahead_of_what_waits_and_no_more():
-    made, third = [], Event()
+def test_one_item_is_made_while_one_is_worked_on_and_no_more():
+    made, second = [], Event()
 
     def items():
         for number in range(100):
             made.append(number)
-            if number == 2:
-                third.set()
+            if number == 1:
+                second.set()
             yield number
 
     with closing(ahead(items())) as found:
         assert next(found) == 0
-        assert third.wait(10)  # one waits, one is made
+        assert second.wait(10)
         Event().wait(0.05)
-        assert made == [0, 1, 2]
+        assert made == [0, 1]
+
+
+def test_no_item_is_held_but_by_its_consumer():
+    class Large:
+        """What can be watched."""
+
+    seen, second = [], Event()
+
+    def items():
+        for number in range(3):
+            if number == 1:
+                second.set()
+            item = Large()
+            seen.append(ref(item))
+            yield item
+            del item
+
+    with closing(ahead(items())) as found:
+        item = next(found)
+        del item
+        assert second.wait(10)
+        assert seen[0]() is None
 
 
 def test_an_error_comes_after_the_items_before_it():
