@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from sluice.contract import Changes
+from sluice.patches import grounded, patched
 
 _GONE = pl.col("_op").is_in(["d", "t"])
 
@@ -28,19 +29,25 @@ def carry(states: pl.DataFrame, stream: Changes) -> pl.DataFrame:
 
     Args:
         states: changes sorted by key (`_id`) and order, with `_op`, `_position`, and where they are known
-            `_unavailable` and `_previous_key`.
+            `_unavailable`, `_previous_key` and `_patch`.
         stream: the contract.
 
     Returns:
-        The same rows; `_unavailable` and `_previous_key` are dropped.
+        The same rows, but for changes of what is not there; `_unavailable`, `_previous_key` and `_patch`
+        are dropped.
     """
+    has_patches = "_patch" in states.columns
+    if has_patches:
+        states = grounded(states)
     missing = {name: pl.col(name).is_null() for name in unsent_nulls(stream)}
     if "_unavailable" in states.columns:
         for name in states["_unavailable"].explode().drop_nulls().unique().sort():
             unavailable = pl.col("_unavailable").list.contains(name).fill_null(value=False)
             missing[name] = missing.get(name, pl.lit(value=False)) | unavailable
     filled = _filled(states, missing, stream) if missing and states.height else states
-    return filled.drop("_unavailable", "_previous_key", strict=False)
+    if has_patches and states.height:
+        filled = patched(filled, states, missing, stream)
+    return filled.drop("_unavailable", "_previous_key", "_patch", strict=False)
 
 
 def _filled(states: pl.DataFrame, missing: dict[str, pl.Expr], stream: Changes) -> pl.DataFrame:

@@ -6,6 +6,7 @@ Each gives None for what its encoding does not allow. Which of them a field has 
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ Undo = Callable[[Any], Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400 * 10**9
 _LONGEST, _DEEPEST = 1700, 16383  # bytes whose digits Python still writes; decimals that PostgreSQL has
+_URL_SAFE = str.maketrans("-_", "+/")
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
@@ -75,6 +77,34 @@ def variable(value: Any, dtype: pl.DataType) -> Any:
         return None
     scale = _count(value["scale"])
     return _digits(_bytes(value["value"]), scale, dtype)
+
+
+def mapped(value: dict[str, Any], dtype: pl.DataType) -> Any:
+    """Undo an object that is to be text: `{scale, value}`, or an hstore told as a map."""
+    if value.keys() == {"scale", "value"} and isinstance(value["scale"], Number):
+        return variable(value, dtype)
+    if all(
+        item is None or (isinstance(item, str) and not isinstance(item, Number)) for item in value.values()
+    ):
+        return json.dumps(value, ensure_ascii=False)
+    return None
+
+
+def binary(mode: str) -> Undo:
+    """Undo bytes in the connector's `binary.handling.mode`; of a geometry take its well-known binary."""
+
+    def undo(value: Any) -> Any:
+        text = value.get("wkb") if isinstance(value, dict) else value
+        if isinstance(value, dict) or mode == "base64" or not isinstance(text, str):
+            return text
+        if mode == "base64-url-safe":
+            return text.translate(_URL_SAFE) + "=" * (-len(text) % 4)
+        try:
+            return base64.b64encode(bytes.fromhex(text)).decode()
+        except ValueError:
+            return None
+
+    return undo
 
 
 def guessed(value: Any, dtype: pl.Decimal) -> Any:

@@ -363,4 +363,15 @@ class SourceUnreachableError(RetryableError):
     """The source's database does not answer, or ended the connection."""
 
     def __init__(self, source: str, detail: str) -> None:
-        super().__init__(f"source {source} does not answer ({detail}); try again, or correct SOURCE_CONNECTIONS")
+        super().__init__(
+            f"source {source} does not answer ({detail}); try again, or correct SOURCE_CONNECTIONS"
+        )
+
+
+class ReconciliationRunsError(PermanentError):
+    """Another reconciliation of the stream runs, and this one was asked to fail then."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(
+            f"another reconciliation of {stream!r} runs; wait for its end, or let this one queue or skip"
+        )

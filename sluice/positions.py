@@ -52,12 +52,12 @@ def in_log() -> pl.Expr:
     return pl.concat_str(parts, separator=" ").alias("_position")
 
 
-def of_source(source: Mapping[str, Any], op: str) -> str | None:
+def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None:
     """Give the position that the `source` block of a Debezium change tells.
 
-    PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time
-    and its ordinal. Initial reads sort before all that was streamed from their place, a delete before the
-    insert that a change of key makes of it.
+    PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time,
+    its ordinal, and `within`, the order within a transaction, which has one cluster time. Initial reads sort
+    before all that was streamed from their place, a delete before the insert that a change of key makes.
 
     Returns:
         A text, or null where the source does not tell.
@@ -66,7 +66,7 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
         UnreadablePlaceError: it tells something that is no place.
     """
     snapshot = str(source.get("snapshot") or "false")
-    initial = snapshot not in ("false", "incremental")
+    initial, of_documents = snapshot not in ("false", "incremental"), source.get("connector") == "mongodb"
     match source.get("connector"):
         case "postgresql":
             place = _postgresql(source, initial=initial)
@@ -83,8 +83,9 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
     elif snapshot == "incremental":  # read after what was streamed up to its place
         rank = _REREAD
     else:
-        rank = _DELETE if op == "d" else _CHANGE
-    return " ".join([*(f"{number:020d}" for number in place), str(rank)])
+        rank = _DELETE if op == "d" and not of_documents else _CHANGE  # ids of documents never change
+    last = [f"{within:020d}"] if of_documents else []
+    return " ".join([*(f"{number:020d}" for number in place), str(rank), *last])
 
 
 def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:
