@@ -1,12 +1,14 @@
 """Two sides of files held together in DuckDB: which rows differ, found by checksums, each side read once.
 
-Keys are hashed into a grid: the rows of the grid are ranges of the hash's first bits, its columns ranges of the
-bits after them, and each has a count and the sum of its rows' hashes. A row that differs shows in one row and in
-one column of the grid, so only what lies where they cross is looked at: the key columns once more, then the few
+Keys are hashed into a grid: its rows are ranges of the hash's first bits, its columns ranges of the bits
+after them, and each has a count and the sum of its rows' hashes. A row that differs shows in one row and in one
+column of the grid, so only what lies where they cross is looked at: the key columns once more, then the few
 rows in doubt, at their place in their file. Where much differs, all rows of the ranges that differ are
-compared by their hashes, with the connection's memory as the bound. Hashes are DuckDB's: they are compared within one
-process and never kept.
+compared by their hashes, with the connection's memory as the bound. Hashes are DuckDB's: they are compared
+within one process and never kept.
 """
+
+# ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -142,10 +144,12 @@ class _Comparison:
         same = " AND ".join(f"l.k{i} IS NOT DISTINCT FROM s.k{i}" for i in range(len(self.keys)))
         self.connection.execute(
             "CREATE TEMP TABLE found AS SELECT "
-            f"CASE WHEN l.n IS NULL THEN '{MISSING}' WHEN s.n IS NULL THEN '{EXTRA}' ELSE '{DIFFERENT}' END AS kind, "
+            f"CASE WHEN l.n IS NULL THEN '{MISSING}' WHEN s.n IS NULL THEN '{EXTRA}' "
+            f"ELSE '{DIFFERENT}' END AS kind, "
             f"{', '.join(f'coalesce(l.k{i}, s.k{i}) AS k{i}' for i in range(len(self.keys)))}, "
             "l.f AS f0, l.a AS a0, s.f AS f1, s.a AS a1 "
-            f"FROM ({gathered} FROM doubtful_0 GROUP BY ALL) l FULL JOIN ({gathered} FROM doubtful_1 GROUP BY ALL) s "
+            f"FROM ({gathered} FROM doubtful_0 GROUP BY ALL) l "
+            f"FULL JOIN ({gathered} FROM doubtful_1 GROUP BY ALL) s "
             f"ON {same} WHERE l.n IS DISTINCT FROM s.n OR l.h IS DISTINCT FROM s.h"
         )
         counts = dict(self.connection.execute("SELECT kind, count(*) FROM found GROUP BY 1").fetchall())
@@ -201,7 +205,8 @@ class _Comparison:
             raw = ", ".join(quoted(name) for name in names)
             held = ", ".join(f"{self.alike[number][name]} AS v{i}" for i, name in enumerate(names))
             packed = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
-            query = f"SELECT _file, _at, {held}, struct_pack({packed}) AS told FROM (SELECT _file, _at, {raw} FROM side_{number})"
+            own = f"SELECT _file, _at, {raw} FROM side_{number}"
+            query = f"SELECT _file, _at, {held}, struct_pack({packed}) AS told FROM ({own})"
             self.connection.execute(f"CREATE TEMP TABLE rows_{number} AS {query} WHERE false")
             for at in self._at(f"SELECT f{number} AS _file, a{number} AS _at FROM listed"):
                 self.connection.execute(f"INSERT INTO rows_{number} {query} WHERE {at}")
@@ -217,7 +222,8 @@ class _Comparison:
             f"SELECT {own}, kind, CASE WHEN kind = '{DIFFERENT}' THEN "
             f"list_filter([{differs}], lambda x: x IS NOT NULL) ELSE [] END AS columns, "
             f"l.told AS lake, s.told AS source FROM listed "
-            f"LEFT JOIN rows_0 l {place.format(0, 'l')} LEFT JOIN rows_1 s {place.format(1, 's')} ORDER BY listed.id"
+            f"LEFT JOIN rows_0 l {place.format(0, 'l')} "
+            f"LEFT JOIN rows_1 s {place.format(1, 's')} ORDER BY listed.id"
         )
         return found.pl()
 

@@ -1,8 +1,8 @@
 """A side of a comparison as DuckDB reads it: the files of a table, and rows that stand in for some of them.
 
 Decides what is read where it lies and what is copied first: files on this machine are read in place; what
-DuckDB cannot reach or read right (object stores, deletion vectors, renamed or partition columns) is copied once
-to a folder of the run, as a stream. It refuses a table without the columns that are to be compared.
+DuckDB cannot reach or read right (object stores, deletion vectors, renamed or partition columns) is copied
+once to a folder of the run, as a stream. It refuses a table without the columns that are to be compared.
 """
 
 from collections.abc import Collection, Mapping, Sequence

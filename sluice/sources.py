@@ -29,8 +29,8 @@ class Postgres:
     """A table of PostgreSQL.
 
     `table` is its name with its schema; `connection` the name of its address in `SOURCE_CONNECTIONS`;
-    `columns` gives SQL expressions over the table; `messages` is the topic of the connector's logical messages
-    (default: the prefix of the stream's topic, then `.message`).
+    `columns` gives SQL expressions over the table; `messages` is the topic of the connector's logical
+    messages (default: the prefix of the stream's topic, then `.message`).
     """
 
     table: str

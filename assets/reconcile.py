@@ -1,0 +1,137 @@
+"""One reconciliation of a stream: its source against its lake, as of one position of the source.
+
+Decides the order of things: the source's position first, then the lake brought up to it, then the comparison,
+then (where asked) the repair, then the verdict. Differences are looked at twice: what still differs after
+the lake was brought up to date once more is told. It refuses to run beside another one of the same stream.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from assets.images import beyond, image
+from assets.verdicts import Against, Overlap, Verdict, alone, keep
+from resources.lake import Lake
+from resources.table_compare import compare
+from resources.table_sides import Side, source_side
+from sluice import sources
+from sluice.compared import Compared
+from sluice.contract import Changes, Stream
+from sluice.errors import SourceError
+
+Repair = Literal["no", "dry_run", "yes"]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a reconciliation is to do.
+
+    Attributes:
+        against: the source or the Kafka log; None: the source, where one is declared.
+        repair: whether rows that differ are repaired, or what would be done is told.
+        overlap: what happens where another one of the stream runs.
+        upto: a value of the first `sequence` column, as of which lake and source are held together.
+        most: the most differences that are listed.
+        rows_per_second: the most rows that are asked of a database in a second; None: no bound.
+        parallel: how many ranges a database computes side by side.
+    """
+
+    against: Against | None = None
+    repair: Repair = "no"
+    overlap: Overlap = "queue"
+    upto: str | None = None
+    most: int = 10_000
+    rows_per_second: int | None = None
+    parallel: int = 1
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What came of one: None where it was skipped; `told` are the differences as they are kept."""
+
+    verdict: Verdict | None
+    told: pl.DataFrame
+
+
+def reconcile(
+    lake: Lake, stream: Stream, asked: Asked, *, run_id: str, kafka: Any = None, say: Say = print
+) -> Reconciled:
+    """Reconcile a stream with its source.
+
+    Raises:
+        SourceError: the source cannot be used as it is declared.
+        SourceUnreachableError: it does not answer.
+        ReconciliationRunsError: another one runs, and `overlap` is `fail`.
+        LakeError, RaceLostError: the lake failed.
+    """
+    if stream.source is None:
+        raise SourceError(f"of {stream.name!r}", "there is none", "declare `source` in the contract")
+    with alone(lake, stream, asked.overlap, time.sleep) as mine:
+        if not mine:
+            say(f"reconciliation/{stream.name}: another one runs; this one is skipped")
+            return Reconciled(None, pl.DataFrame())
+        with tempfile.TemporaryDirectory(prefix="sluice-reconcile-") as folder:
+            work = _Work(lake, stream, asked, Path(folder), kafka, run_id, say)
+            return work.run()
+
+
+def report_name(now: datetime, run_id: str) -> str:
+    """Name a report by when it began, and by the run."""
+    return f"{now:%Y%m%dT%H%M%S}-{''.join(c for c in run_id if c.isalnum())[:8]}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    lake: Lake
+    stream: Stream
+    asked: Asked
+    folder: Path
+    kafka: Any
+    run_id: str
+    say: Say
+
+    def run(self) -> Reconciled:
+        began, clock = datetime.now(UTC), time.monotonic()
+        compared, position, version = self._files()
+        source = self.stream.source
+        told = f"{type(source).__name__} {getattr(source, 'uri', None) or getattr(source, 'path', None)}"
+        verdict = Verdict(
+            report_name(began, self.run_id),
+            "source",
+            told,
+            position,
+            version,
+            compared,
+            began,
+            time.monotonic() - clock,
+        )
+        return Reconciled(verdict, keep(self.lake, self.stream, verdict, self.run_id))
+
+    def _files(self) -> tuple[Compared, str, int]:
+        """Compare with a table or files, quiescent or up to a value of the sequence."""
+        source, names = self.stream.source, [column.name for column in self.stream.columns]
+        if not isinstance(source, sources.Delta | sources.Parquet):
+            raise SourceError(repr(source), "no table", "name one")
+        there, position = source_side(self.lake, source, names, self.folder)
+        here, version = image(self.lake, self.stream, names, self.folder)
+        if self.asked.upto is not None:
+            if not isinstance(self.stream, Changes) or not self.stream.sequences:
+                raise SourceError(f"of {self.stream.name!r}", "`upto` asks for a `sequence`", "name one")
+            keys = beyond(self.lake, self.stream, there, self.asked.upto)
+            here, there = _without(here, self.stream, keys), _without(there, self.stream, keys)
+            position += f", {self.stream.sequences[0]} up to {self.asked.upto}"
+        found = compare(here, there, self.stream.keys, folder=self.folder, most=self.asked.most)
+        return found, position, version
+
+
+def _without(side: Side, stream: Stream, keys: pl.DataFrame) -> Side:
+    """Leave some keys out of a comparison."""
+    nothing = pl.DataFrame(schema={name: stream.column(name).storage for name in side.names})
+    return replace(side, instead=(keys, nothing))
