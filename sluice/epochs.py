@@ -8,69 +8,75 @@ A place alone, a clock alone or Kafka alone decide nothing: each of them goes ba
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+from sluice.origins import LOG
+
 _KAFKA = ("_epoch", "_partition", "_offset", "_timestamp")
+_SOURCE = pl.col("_source").struct
+_SERVER = _SOURCE.field("server")
+_AT = pl.coalesce(_SOURCE.field("committed_at"), "_timestamp").dt.epoch("us").fill_null(0)
+_NEAR = 4  # snapshots do not name the server: the first changes after them do
+_READING = 60_000_000  # microseconds: a snapshot tells when it read, which is later than its place
 
 
 class _Told(NamedTuple):
     """One change of a key: its place, its source's clock and name, its row."""
 
     place: str
-    at: datetime
+    at: int
     server: str | None
+    read: bool
     row: int
 
 
-@dataclass
-class _Epoch:
-    """Changes of one log, sorted by place."""
-
-    told: list[_Told] = field(default_factory=list)
-
-    def contradicts(self, change: _Told) -> tuple[bool, bool]:
-        """Tell whether its neighbours say that the change is older, and that it is newer than this log."""
-        at = bisect_left(self.told, change.place, key=itemgetter(0))
-        before = self.told[at - 1] if at else None
-        after = next((t for t in self.told[at : at + 2] if t.place > change.place), None)
-        newer = after is not None and (after.at < change.at or _differ(after.server, change.server))
-        return before is not None and before.at > change.at, newer
+_Epoch = list[_Told]  # the changes of one log, sorted by place
 
 
-def _differ(one: str | None, other: str | None) -> bool:
-    return one is not None and other is not None and one != other
-
-
-def contradictory(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
+def contradictory(rows: pl.DataFrame, ends: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame | None:
     """Find the keys whose places, clocks or servers do not agree with each other and with Kafka.
 
     Args:
         rows: changes (silver's columns) sorted by key and position.
+        ends: what ends keys that it does not name (`sluice.closers`).
         keys: the key columns.
 
     Returns:
         the key columns; None where there are none, as most often.
     """
-    source = pl.col("_source").struct
-    at, server = source.field("committed_at"), source.field("server")
     same = pl.all_horizontal(pl.col(k).eq_missing(pl.col(k).shift()) for k in keys)
-    odd = (at < at.shift()) | (server != server.shift())
+    unplaced = _SERVER.eq_missing(pl.lit(LOG))
+    odd = (_AT.shift() > _AT) | (_SERVER.shift() != _SERVER) | (unplaced != unplaced.shift())
     found = rows.select((same & odd).fill_null(value=False)).to_series()
-    if not found.any():
-        return None
-    odd_keys = rows.filter(found).select(keys).unique()
-    suspects = rows.select(*keys, *_KAFKA).join(odd_keys, on=list(keys), how="semi", maintain_order="left")
-    by_log = suspects.with_row_index("_place").sort(*keys, "_epoch", "_offset").group_by(keys)
-    goes_back = (pl.col("_place").diff() < 0).any() | (pl.col("_partition").n_unique() > 1)
-    back = by_log.agg(_back=goes_back).filter("_back")
-    return back.select(keys) if back.height else None
+    odd_keys = [_ended_by_another(rows, ends).select(keys)] if ends.height else []
+    if found.any():
+        among = rows.filter(found).select(keys).unique()
+        suspects = rows.select(*keys, *_KAFKA).join(among, on=list(keys), how="semi", maintain_order="left")
+        by_log = suspects.with_row_index("_place").sort(*keys, "_epoch", "_offset").group_by(keys)
+        goes_back = (pl.col("_place").diff() < 0).any() | (pl.col("_partition").n_unique() > 1)
+        odd_keys.append(by_log.agg(_back=goes_back).filter("_back").select(keys))
+    every = pl.concat(odd_keys).unique() if odd_keys else None
+    return every if every is not None and every.height else None
+
+
+def _ended_by_another(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
+    """Find changes that lie after an end by their place, before it by the source's clock and by Kafka's."""
+    ordered = ends.sort("_position").with_columns(_latest=_AT.cum_max(), _places=_SERVER)
+    before = ordered["_position"].search_sorted(rows["_position"], side="left").cast(pl.Int64)
+    latest = ordered["_latest"].gather(pl.select(pl.when(before > 0).then(before - 1)).to_series())
+    likely = rows.filter(rows.select((pl.lit(latest) > _AT).fill_null(value=False)).to_series())
+    if not likely.height:
+        return likely
+    found = pl.repeat(value=False, n=likely.height, eager=True)
+    for place, at, written in ends.select("_position", at=_AT, written="_timestamp").iter_rows():
+        later = (pl.lit(at) > _AT) & (pl.lit(written) > pl.col("_timestamp")).fill_null(value=True)
+        found |= likely.select((pl.col("_position") > place) & later).to_series()
+    return likely.filter(found)
 
 
 def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
@@ -80,39 +86,58 @@ def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
         rows: all changes of the keys (silver's columns), in any order.
         keys: the key columns.
     """
+    alone = pl.col("_partition").n_unique().over(keys) == 1  # then offsets order, else Kafka's clock
+    clock = pl.when(~alone).then("_timestamp")
+    read = _SOURCE.field("snapshot").is_not_null()
+    ordered = rows.with_row_index("_row").sort(*keys, "_epoch", clock, "_offset", "_partition")
+    of_key = pl.struct(keys).rle_id()
+    told = ordered.select(
+        of_key.alias("_key"), "_position", _AT.alias("_at"), _SERVER, read.alias("_read"), "_row"
+    )
     numbers = [0] * rows.height
-    names = [*_KAFKA, "_position", "_source"]
-    groups = rows.with_row_index("_row").partition_by(keys, maintain_order=True)
-    for group in groups:
-        mine = group.select("_row", *names).to_dicts()
-        alone = group["_partition"].n_unique() == 1
-        mine.sort(key=_by_offset if alone else _by_time)
-        for number, epoch in enumerate(_epochs(mine)):
-            for change in epoch.told:
+    for _, group in groupby(told.iter_rows(), itemgetter(0)):
+        for number, epoch in enumerate(_epochs(_Told(*change[1:]) for change in group)):
+            for change in epoch:
                 numbers[change.row] = number
     return pl.Series("_number", numbers, pl.Int32)
 
 
-def _by_offset(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["_epoch"], row["_offset"]
-
-
-def _by_time(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["_epoch"], row["_timestamp"] or _NEVER, row["_offset"], row["_partition"]
-
-
-def _epochs(rows: list[dict[str, Any]]) -> list[_Epoch]:
+def _epochs(changes: Iterator[_Told]) -> list[_Epoch]:
     """Put the changes of one key, in the order of Kafka, into epochs."""
-    epochs = [_Epoch()]
-    for row in rows:
-        source = row["_source"] or {}
-        at = source.get("committed_at") or row["_timestamp"] or _NEVER
-        change = _Told(row["_position"], at, source.get("server"), row["_row"])
-        against = [epoch.contradicts(change) for epoch in reversed(epochs)]
-        fits = next((n for n, told in enumerate(against) if not any(told)), None)
-        _, newer = against[0]
-        if fits is None and newer:
-            epochs.append(_Epoch())
-            fits = 0
-        insort(epochs[-1 - (fits or 0)].told, change, key=itemgetter(0))
+    epochs: list[_Epoch] = [[]]
+    for change in changes:
+        older, newer = _contradicts(epochs[-1], change)
+        mine = epochs[-1]
+        if older or newer:
+            fitting = (epoch for epoch in reversed(epochs[:-1]) if not any(_contradicts(epoch, change)))
+            fits = next(fitting, None)
+            if fits is not None:
+                mine = fits
+            elif newer:
+                mine = []
+                epochs.append(mine)
+        insort(mine, change, key=itemgetter(0))
     return epochs
+
+
+def _contradicts(epoch: _Epoch, change: _Told) -> tuple[bool, bool]:
+    """Tell whether its neighbours say that a change is older, and that it is newer than this log."""
+    at = bisect_left(epoch, change.place, key=itemgetter(0))
+    older = at > 0 and epoch[at - 1].at > change.at + _slack(epoch[at - 1], change)
+    if at < len(epoch) and epoch[at].place == change.place:
+        at += 1
+    if at == len(epoch):
+        return older, False
+    after = epoch[at]
+    named = next((t.server for t in epoch[at : at + _NEAR] if t.server is not None), None)
+    return older, after.at + _slack(after, change) < change.at or _differ(named, change.server)
+
+
+def _slack(one: _Told, other: _Told) -> int:
+    return _READING if one.read or other.read else 0
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    if LOG in (one, other):
+        return one != other
+    return one is not None and other is not None and one != other

@@ -18,6 +18,7 @@ from sluice.epochs import contradictory, numbered
 from sluice.tables import ROW_COORDINATES, dimension
 
 _OURS = ("_position", "_op", "_order", "_valid_from", *ROW_COORDINATES)
+_AT_ONCE = 2_000_000  # rows that tell keys of another log what ends them
 _CARRIED = ("_unavailable", "_previous_key", "_patch")
 _GONE = pl.col("_op").is_in(["d", "t"])
 _ROW = pl.int_range(pl.len())
@@ -94,30 +95,33 @@ def _by_place(
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Give apart the keys whose source went on with another log; theirs are told their ends as deletes."""
     keys = list(stream.keys)
-    odd = contradictory(rows, keys)
+    odd = contradictory(rows, ends, keys)
     if odd is None:
         yield rows, ends
         return
     yield rows.join(odd, on=keys, how="anti", maintain_order="left"), ends
-    mine = rows.join(odd, on=keys, how="semi", maintain_order="left").with_columns(_mark=pl.lit("~"))
-    table = pl.col("_source").struct.field("table").alias("_table")
-    ending = ends.select(
-        *(pl.col(n) for n in ends.columns if n in mine.columns and n != "_order"),
-        pl.col("_until").alias("_valid_from"),
-        "_image",
-        _op=pl.lit("d"),
-        _mark=pl.lit("!"),  # at an equal position it comes first
-        _of=table,
-    )
-    told = mine.select(*keys, table).unique().join(ending, how="cross")
-    told = told.filter((pl.col("_of") == pl.col("_table")).fill_null(value=True))
+    size = max(1, _AT_ONCE // max(1, ends.height))
+    for part in odd.iter_slices(size):
+        mine = rows.join(part, on=keys, how="semi", maintain_order="left").with_columns(_mark=pl.lit("~"))
+        told = _told_ends(mine, ends, stream).with_columns(_mark=pl.lit("!"))  # first at an equal position
+        every = pl.concat([mine, told], how="diagonal")
+        epoch = numbered(every, keys).cast(pl.String).str.zfill(10)
+        order = pl.concat_str(epoch, "_position", "_mark", separator=" ").alias("_order")
+        yield every.with_columns(order).sort(*keys, "_order", *ROW_COORDINATES), ends.clear()
+
+
+def _told_ends(rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Tell each key what ends it as deletes."""
+    keys, table = list(stream.keys), pl.col("_source").struct.field("table")
+    known = [name for name in ends.columns if name in rows.columns and name != "_order"]
+    ending = ends.select(*known, "_image", _valid_from="_until", _op=pl.lit("d"), _of=table)
+    told = rows.select(*keys, table.alias("_table")).unique().join(ending, how="cross")
+    told = told.filter((pl.col("_of") == pl.col("_table")).fill_null(value=True)).drop("_table", "_of")
     image = image_of(stream)
     if image is not None:
-        has = mine.select(*keys, image.alias("_image")).drop_nulls("_image").unique()
+        has = rows.select(*keys, image.alias("_image")).drop_nulls("_image").unique()
         told = told.join(has, on=[*keys, "_image"], how="anti")
-    every = pl.concat([mine, told.drop("_table", "_of", "_image")], how="diagonal")
-    order = pl.format("{} {}{}", numbered(every, keys).cast(pl.String).str.zfill(10), "_position", "_mark")
-    yield every.with_columns(order.alias("_order")).sort(*keys, "_order", *ROW_COORDINATES), ends.clear()
+    return told.drop("_image")
 
 
 def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
