@@ -16,6 +16,7 @@ from typing import Any, Literal
 import polars as pl
 
 from assets.images import beyond, image
+from assets.reconcile_log import compare_log
 from assets.verdicts import Against, Overlap, Verdict, alone, keep
 from resources.lake import Lake
 from resources.table_compare import compare
@@ -71,15 +72,15 @@ def reconcile(
         ReconciliationRunsError: another one runs, and `overlap` is `fail`.
         LakeError, RaceLostError: the lake failed.
     """
-    if stream.source is None:
+    against = asked.against or ("source" if stream.source is not None else "log")
+    if against == "source" and stream.source is None:
         raise SourceError(f"of {stream.name!r}", "there is none", "declare `source` in the contract")
     with alone(lake, stream, asked.overlap, time.sleep) as mine:
         if not mine:
             say(f"reconciliation/{stream.name}: another one runs; this one is skipped")
             return Reconciled(None, pl.DataFrame())
         with tempfile.TemporaryDirectory(prefix="sluice-reconcile-") as folder:
-            work = _Work(lake, stream, asked, Path(folder), kafka, run_id, say)
-            return work.run()
+            return _Work(lake, stream, asked, Path(folder), kafka, run_id, say).run(against)
 
 
 def report_name(now: datetime, run_id: str) -> str:
@@ -97,14 +98,20 @@ class _Work:
     run_id: str
     say: Say
 
-    def run(self) -> Reconciled:
+    def run(self, against: Against) -> Reconciled:
+        """Compare, and keep what was found."""
         began, clock = datetime.now(UTC), time.monotonic()
-        compared, position, version = self._files()
-        source = self.stream.source
-        told = f"{type(source).__name__} {getattr(source, 'uri', None) or getattr(source, 'path', None)}"
+        if against == "log":
+            told = f"topic {self.stream.topic}"
+            compared, position, version = compare_log(
+                self.lake, self.kafka, self.stream, most=self.asked.most, say=self.say
+            )
+        else:
+            told = str(self.stream.source)
+            compared, position, version = self._files()
         verdict = Verdict(
             report_name(began, self.run_id),
-            "source",
+            against,
             told,
             position,
             version,

@@ -15,6 +15,10 @@ class Delta:
     uri: str
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"Delta {self.uri}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parquet:
@@ -22,6 +26,10 @@ class Parquet:
 
     path: str
     columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"Parquet {self.path}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +45,10 @@ class Postgres:
     connection: str
     columns: Mapping[str, str] = field(default_factory=dict)
     messages: str | None = None
+
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"PostgreSQL {self.connection}: {self.table}"
 
 
 Source = Delta | Parquet | Postgres
