@@ -57,6 +57,24 @@ def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = Non
     return pl.concat(parts)
 
 
+def forbidden_nulls(dimension: pl.LazyFrame, stream: Changes) -> pl.LazyFrame:
+    """Find the rows of a folded image that have nulls where the contract forbids them.
+
+    A value that a change did not send, and no change before it, is null; silver could not know.
+
+    Args:
+        dimension: rows of the dimension.
+        stream: the contract.
+
+    Returns:
+        The key columns and `columns`, the names of those that are null.
+    """
+    names = [c.name for c in stream.columns if not c.nullable and c.name not in stream.keys]
+    null = [pl.when(pl.col(name).is_null()).then(pl.lit(name)) for name in names]
+    told = pl.concat_list(*null).list.drop_nulls() if null else pl.lit([], pl.List(pl.String))
+    return dimension.select(*stream.keys, columns=told).filter(pl.col("columns").list.len() > 0)
+
+
 def _ordered(
     rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:

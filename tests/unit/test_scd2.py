@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 from changes import changes_of, silver_rows
 
-from sluice.scd2 import fold, intervals_broken
+from sluice.scd2 import fold, forbidden_nulls, intervals_broken
 
 COLUMNS = {"id": int, "seq": int, "at": int, "a": str, "note": str}
 
@@ -231,3 +232,24 @@ def test_an_image_with_a_key_twice_is_broken():
     contract = stream(history=False)
     image = fold(silver_rows(contract, GOOD), contract)
     assert intervals_broken(pl.concat([image, image]), ("id",), history=False)["id"].to_list() == [1]
+
+
+def test_nulls_that_the_contract_forbids_are_found_in_the_folded_image():
+    """A value that nothing sent: no change alone could be refused for it."""
+
+    class Named(pa.DataFrameModel):
+        id: int
+        seq: int
+        name: str
+        city: str = pa.Field(nullable=True)
+
+    contract = changes_of({}, schema=Named, sequence="seq", ignore_null=True, history=True)
+    rows = [
+        {"id": 1, "seq": 1, "name": "x", "city": None},
+        {"id": 1, "seq": 2, "name": None, "city": "here"},
+        {"id": 2, "seq": 3, "name": None, "city": "here"},
+    ]
+    folded = fold(silver_rows(contract, rows), contract).lazy()
+    assert forbidden_nulls(folded, contract).collect().rows() == [(2, ["name"])]
+    alone = changes_of({}, schema=Named, key=("id", "seq", "name"), sequence="seq")
+    assert forbidden_nulls(folded, alone).collect().is_empty()
