@@ -21,7 +21,7 @@ _NINES = 10**38 - 1  # the greatest unscaled decimal
 _ESCAPES = {"\x00": "\x01\x02", "\x01": "\x01\x03"}
 _END = "\x01\x01"
 _NUMBER = re.compile(r"[0-9]{1,20}")
-_SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),')  # the last commit, then the LSN
+_SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),(?:null|"([0-9]+)")?')  # the last commit, then the LSN
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
 
 
@@ -89,12 +89,15 @@ def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None
 
 
 def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:
-    if source.get("lsn") is None:
-        return None
-    (lsn,) = _numbers(source, "lsn")
     told = _SEQUENCE.match(str(source.get("sequence") or "[null,"))
+    place = source.get("lsn")
+    if place is None and told:  # a row of an incremental snapshot tells its place in `sequence` only
+        place = told[2]
+    if place is None:
+        return None
     if told is None:
         raise UnreadablePlaceError("sequence", source["sequence"])
+    (lsn,) = _numbers({"lsn": place}, "lsn")
     commit = _number(told[1])
     # A transaction that was open during the initial read may have changes before the read's LSN.
     return (lsn, 0) if initial else (lsn if commit is None else commit, lsn)
