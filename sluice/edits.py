@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from sluice.bson_types import typed
+from sluice.bson_types import Typed, typed
 from sluice.columns import model_dtype
 from sluice.errors import NotAChangeError
 from sluice.extended_json import document
@@ -156,10 +156,9 @@ def _names(value: Any) -> list[Edit]:
 def _cuts(value: Any) -> list[Edit]:
     cuts = []
     for item in value if isinstance(value, list) else []:
-        if not isinstance(item, dict):
+        told = item if isinstance(item, dict) else {}
+        size = typed(told.get("size", told.get("newSize")))
+        if not isinstance(told.get("field"), str) or not isinstance(size, Typed) or size.kind != "int32":
             raise NotAChangeError(f"found `truncatedArrays` with {shown(item)}")
-        size = place_of(str(item.get("size", item.get("newSize"))))
-        if not isinstance(item.get("field"), str) or size is None:
-            raise NotAChangeError(f"found `truncatedArrays` with {shown(item)}")
-        cuts.append(Edit(item["field"], "cut", size))
+        cuts.append(Edit(told["field"], "cut", max(size.value, 0)))
     return cuts
