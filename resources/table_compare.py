@@ -17,7 +17,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from resources.table_sides import Side
+from resources.table_sides import Side, opened
 from sluice.comparable import alike, quoted, text
 from sluice.compared import DIFFERENT, EXTRA, MISSING, Compared
 
@@ -43,13 +43,7 @@ def compare(
     A key that a side has more than once differs, unless the other has the same rows as often. `folder` holds
     what does not fit into `memory`.
     """
-    with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = {text(memory)}")
-        connection.execute(f"SET temp_directory = {text(str(folder))}")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET preserve_insertion_order = false")
-        if threads:
-            connection.execute(f"SET threads = {threads}")
+    with opened(folder, memory, threads) as connection:
         return _Comparison(connection, (lake, source), list(keys), most).run()
 
 
@@ -63,10 +57,7 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.values = [name for name in self.sides[0].names if name not in self.keys]
         for number, side in enumerate(self.sides):
-            if side.instead is not None:
-                for name, rows in zip(("gone", "new"), side.instead, strict=True):
-                    self.connection.register(f"{name}_{number}", rows.to_arrow())
-            self.connection.execute(f"CREATE VIEW side_{number} AS {self._relation(number, side)}")
+            side.show(self.connection, f"side_{number}", self.keys)
         types = [self._types(f"side_{number}") for number in (0, 1)]
         names = [*self.keys, *self.values]
         both = alike(types[0], types[1], [(name, name) for name in names])
@@ -74,25 +65,6 @@ class _Comparison:
 
     def _types(self, relation: str) -> dict[str, str]:
         return {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {relation}").fetchall()}
-
-    def _relation(self, number: int, side: Side) -> str:
-        """Write a side as a query of the columns compared, with each row's place."""
-        if not side.files:
-            nothing = ", ".join(f"NULL AS {quoted(name)}" for name in side.names)
-            base = f"SELECT {nothing}, NULL::VARCHAR AS _file, NULL::BIGINT AS _at WHERE false"
-        else:
-            base = (
-                f"SELECT {side.columns()}, __file AS _file, file_row_number AS _at "
-                f"FROM {_files(side.files)} WHERE {side.where}"
-            )
-        if side.instead is None:
-            return base
-        on = " AND ".join(f"b.{quoted(k)} = g.{quoted(k)}" for k in self.keys)
-        own = ", ".join(quoted(name) for name in side.names)
-        return (
-            f"SELECT b.* FROM ({base}) b ANTI JOIN gone_{number} g ON {on} UNION ALL BY NAME "
-            f"SELECT {own}, NULL::VARCHAR AS _file, row_number() OVER () - 1 AS _at FROM new_{number}"
-        )
 
     def run(self) -> Compared:
         """Compare."""
@@ -226,11 +198,3 @@ class _Comparison:
             f"LEFT JOIN rows_1 s {place.format(1, 's')} ORDER BY listed.id"
         )
         return found.pl()
-
-
-def _files(files: Sequence[str]) -> str:
-    listed = ", ".join(text(file) for file in files)
-    return (
-        f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false, "
-        "filename = '__file', file_row_number = true)"
-    )

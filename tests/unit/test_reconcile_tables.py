@@ -233,7 +233,7 @@ def test_a_source_that_is_not_there_or_lacks_columns_is_named(tmp_path):
         (written(tmp_path, source_rows([row(1)]).drop("score"), "parquet"), "no column score"),
     ):
         with pytest.raises(SourceError, match=says):
-            run(lake, customers(source))
+            run(lake, customers(source), against="source")
 
 
 def test_a_source_by_partitions_and_other_names_is_read_right(tmp_path):
