@@ -65,18 +65,27 @@ def contradictory(rows: pl.DataFrame, ends: pl.DataFrame, keys: Sequence[str]) -
 
 
 def _ended_by_another(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
-    """Find changes that lie after an end by their place, before it by the source's clock and by Kafka's."""
-    ordered = ends.sort("_position").with_columns(_latest=_AT.cum_max(), _places=_SERVER)
-    before = ordered["_position"].search_sorted(rows["_position"], side="left").cast(pl.Int64)
-    latest = ordered["_latest"].gather(pl.select(pl.when(before > 0).then(before - 1)).to_series())
-    likely = rows.filter(rows.select((pl.lit(latest) > _AT).fill_null(value=False)).to_series())
-    if not likely.height:
-        return likely
-    found = pl.repeat(value=False, n=likely.height, eager=True)
-    for place, at, written in ends.select("_position", at=_AT, written="_timestamp").iter_rows():
-        later = (pl.lit(at) > _AT) & (pl.lit(written) > pl.col("_timestamp")).fill_null(value=True)
-        found |= likely.select((pl.col("_position") > place) & later).to_series()
-    return likely.filter(found)
+    """Find changes that lie on one side of an end by their place, on the other by Kafka and their source."""
+    by_place = ends.sort("_position")
+    latest_before = by_place.select(_AT.cum_max()).to_series()
+    first_after = by_place.select(_AT.cum_min(reverse=True)).to_series()
+    before = by_place["_position"].search_sorted(rows["_position"], side="left").cast(pl.Int64)
+    after = by_place["_position"].search_sorted(rows["_position"], side="right").cast(pl.Int64)
+    latest = latest_before.gather(pl.select(pl.when(before > 0).then(before - 1)).to_series())
+    first = first_after.gather(pl.select(pl.when(after < ends.height).then(after)).to_series())
+    likely = (pl.lit(latest) >= _AT).fill_null(value=False) | (pl.lit(first) <= _AT).fill_null(value=False)
+    some = rows.filter(rows.select(likely).to_series())
+    if not some.height:
+        return some
+    found = pl.repeat(value=False, n=some.height, eager=True)
+    told = ends.select("_position", at=_AT, server=_SERVER, written="_timestamp")
+    for place, at, server, written in told.iter_rows():
+        other = pl.lit(value=False) if server is None else (pl.lit(server) != _SERVER).fill_null(value=False)
+        stamp, clock = pl.lit(written, pl.Datetime("us", "UTC")), pl.lit(at)
+        goes_on = (pl.col("_position") > place) & (stamp > pl.col("_timestamp")) & ((clock > _AT) | other)
+        went_on = (pl.col("_position") < place) & (stamp < pl.col("_timestamp")) & ((clock < _AT) | other)
+        found |= some.select((goes_on | went_on).fill_null(value=False)).to_series()
+    return some.filter(found)
 
 
 def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
