@@ -19,6 +19,9 @@ _UNSIGNED: dict[type[pl.DataType], pl.DataType] = {
 }
 
 
+REST = "*"  # the path of all members that no column takes
+
+
 @polars_engine.Engine.register_dtype
 @immutable
 class Document(polars_engine.String):

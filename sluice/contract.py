@@ -39,15 +39,18 @@ class Json:
 class Debezium:
     """Values are Debezium change events in JSON, with or without their schema block.
 
-    `unavailable` and `binary` are the connector's `unavailable.value.placeholder` and
-    `binary.handling.mode` (`bytes` is written as base64). `unwrapped` says that values are rows which
-    its transformation unwrapped without rewriting deletes: then a tombstone is a delete of its key, and
-    changes are ordered by the Kafka offset. Unwrapped rows with `__deleted` need no such word.
+    `unavailable`, `binary` and `decimal` are the connector's `unavailable.value.placeholder`,
+    `binary.handling.mode` (`bytes` is written as base64) and `decimal.handling.mode`; a schema block says
+    itself how decimals are written, and where neither does, a text that could be both digits and base64 is
+    refused. `unwrapped` says that values are rows which its transformation unwrapped without rewriting
+    deletes: then a tombstone is a delete of its key, and changes are ordered by the Kafka offset. Unwrapped
+    rows with `__deleted` need no such word.
     """
 
     source: Literal["postgresql", "mongodb", "mysql"]
     unavailable: str = UNAVAILABLE
     binary: Literal["base64", "base64-url-safe", "hex"] = "base64"
+    decimal: Literal["precise", "string", "double"] | None = None
     unwrapped: bool = False
 
 

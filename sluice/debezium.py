@@ -88,7 +88,7 @@ class Envelopes:
         op = payload.get("op")
         if op == "t":
             return Change(op, {}, {}, payload)
-        if op not in _ROW_OPS:
+        if not isinstance(op, str) or op not in _ROW_OPS:
             raise NotAChangeError(f"found {shown(payload)}" + ("" if op is None else f", and op {shown(op)}"))
         side = "before" if op == "d" else "after"
         image = _image(payload.get(side))

@@ -107,7 +107,7 @@ def binary(mode: str) -> Undo:
     return undo
 
 
-def guessed(value: Any, dtype: pl.Decimal) -> Any:
+def guessed(value: Any, dtype: pl.Decimal, mode: str | None = None) -> Any:
     """Undo a decimal of which no schema says how it is written: base64 has the column's scale."""
     if isinstance(value, Number):
         return value
@@ -115,10 +115,11 @@ def guessed(value: Any, dtype: pl.Decimal) -> Any:
         return variable(value, dtype)
     if not isinstance(value, str):
         return None
-    number, encoded = exact(value) is not None, bool(_bytes(value))
-    if number and encoded:  # such as "1234": digits, or three bytes
+    is_digits = mode == "string" or (mode is None and exact(value) is not None)
+    is_encoded = mode == "precise" or (mode is None and bool(_bytes(value)))
+    if is_digits and is_encoded:  # such as "1234": digits, or three bytes
         return None
-    return _digits(_bytes(value), dtype.scale, dtype) if encoded else value
+    return _digits(_bytes(value), dtype.scale, dtype) if is_encoded else value
 
 
 def bits(length: int, dtype: pl.DataType) -> Undo:

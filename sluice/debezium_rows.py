@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from sluice.columns import Column
+from sluice.columns import REST, Column
 from sluice.contract import Changes, Debezium
 from sluice.debezium import OLD_KEY, Change, Envelopes
 from sluice.debezium_values import Fields, fields_of, value_reader
@@ -32,8 +32,8 @@ from sluice.positions import of_source
 from sluice.strict_json import Number
 from sluice.told import UTC_TIME, Told
 from sluice.unavailable import Unavailable
+from sluice.unwrapped import MARK
 
-REST = "*"  # the path of a document's members that no column takes
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
@@ -116,6 +116,8 @@ class _Batch:
             change, untold = self._partial(change, change.edits, place)
         unavailable = []
         strange = change.image.keys() - self._taken
+        if "op" not in change.payload:  # what the transformation added
+            strange = {name for name in strange if not name.startswith(MARK)}
         self._unknown.update(map(printable, strange))
         for (column, is_key, path, beside), collected in zip(self._places, self._data, strict=True):
             name, is_document = column.path[0], change.document

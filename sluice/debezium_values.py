@@ -165,7 +165,7 @@ def _unwritten(dtype: pl.DataType, options: Debezium) -> Undo:
     """Undo what Debezium's defaults would write for a column of this type."""
     match dtype:
         case pl.Decimal():
-            return lambda value: guessed(value, dtype)
+            return lambda value: guessed(value, dtype, options.decimal)
         case pl.Date():
             return lambda value: date_text(value) if isinstance(value, Number) else wall(value)
         case pl.Datetime():

@@ -148,7 +148,7 @@ def _names(value: Any) -> list[Edit]:
     found = document(value) if isinstance(value, str) else value
     if found is None:
         return []
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, list) or not all(type(name) is str for name in found):
         raise NotAChangeError(f"found `removedFields` with {shown(value)}")
     return [Edit(name, "remove") for name in found]
 
