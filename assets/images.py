@@ -4,6 +4,7 @@ What stands is the dimension (of events: silver). Changes that the source's posi
 left out: the keys that they touch are folded from the other changes in silver, and stand in for their rows.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,13 +13,24 @@ from assets.merge import merge
 from resources.lake import Lake
 from resources.table_sides import Side, delta_side
 from sluice import tables
+from sluice.closers import closers
 from sluice.contract import Changes, Stream
+from sluice.origins import FIRST, LAST
 from sluice.scd2 import fold
-from sluice.tables import EVERY_BUCKET, ROW_COORDINATES
+from sluice.tables import ROW_COORDINATES
+
+_MARK = pl.col("_source").struct.field("snapshot")
+_ENDS = (pl.col("_op") == "t") | (
+    (pl.col("_op") == "r") & _MARK.is_in([*FIRST, *LAST]).fill_null(value=False)
+)
 
 
 def image(
-    lake: Lake, stream: Stream, names: list[str], folder: Path, later: pl.DataFrame | None = None
+    lake: Lake,
+    stream: Stream,
+    names: list[str],
+    folder: Path,
+    later: Callable[[], pl.DataFrame] | None = None,
 ) -> tuple[Side, int]:
     """Give the lake's side, and the version of the table that it is of.
 
@@ -27,7 +39,8 @@ def image(
         stream: the contract.
         names: columns of the contract, the keys among them.
         folder: for what must be copied to be read.
-        later: the changes of silver that do not count yet (columns ROW_COORDINATES).
+        later: gives the changes that do not count yet (columns ROW_COORDINATES), of all that bronze has
+            when it is called: after the tables were opened, so nothing in them escapes it.
     """
     own = {name: name for name in names}
     if not isinstance(stream, Changes):
@@ -37,38 +50,36 @@ def image(
     handle = lake.ensure(tables.dimension(stream))
     where, needs = ("is_current", ["is_current"]) if stream.history else ("true", [])
     side = delta_side(lake, handle, own, folder, where=where, needs=needs)
-    if later is None or not later.height:
+    if later is None:
         return side, int(handle.version())
-    keys, rows = _as_of(lake, stream, later)
+    silver = lake.ensure(tables.silver(stream))
+    hidden = later()
+    if not hidden.height:
+        return side, int(handle.version())
+    keys, rows = _as_of(lake.scan(silver), stream, hidden)
     instead = (keys, rows.select(names))
-    if keys.is_empty():  # all keys are told anew
+    if keys.is_empty():  # all keys are folded
         return Side([], own, instead=instead), int(handle.version())
     return Side(side.files, own, where, instead), int(handle.version())
 
 
-def _as_of(lake: Lake, stream: Changes, later: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _as_of(silver: pl.LazyFrame, stream: Changes, later: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give the keys that later changes touch (none: they reach all keys), and their rows without those."""
-    silver = lake.scan(lake.ensure(tables.silver(stream)))
     keys = list(stream.keys)
-    touching = (
-        silver.join(later.lazy(), on=ROW_COORDINATES, how="semi").select(*keys, "_op", "_bucket").collect()
-    )
-    across = stream.snapshot is not None or bool((touching["_bucket"] == EVERY_BUCKET).any())
-    if not across:  # a key's value may stand under its old key, of whatever bucket
-        renamed = pl.col("_previous_key").is_not_null().any()
-        across = bool(silver.select(renamed).collect().item())
-    touched = touching.select(keys).unique()
     counts = silver.join(later.lazy(), on=ROW_COORDINATES, how="anti")
+    touching = silver.join(later.lazy(), on=ROW_COORDINATES, how="semi")
+    renamed = pl.col("_previous_key").is_not_null()
+    across = stream.snapshot is not None or bool(  # a value may stand under its old key, of any bucket
+        touching.select(_ENDS.any()).collect().item() or silver.select(renamed.any()).collect().item()
+    )
     if across:
-        touched = touched.clear()
+        touched = pl.DataFrame(schema={name: stream.column(name).storage for name in keys})
+        rows = fold(counts.collect(), stream)
     else:
-        no_key = pl.col("_bucket") == EVERY_BUCKET
-        mine = counts.join(touched.lazy(), on=keys, how="semi")
-        counts = pl.concat([mine, counts.filter(no_key)])
-    rows = fold(counts.collect(), stream)
-    if stream.history:
-        rows = rows.filter("is_current")
-    return touched, rows
+        touched = touching.select(keys).unique().collect()
+        ends = closers(counts.filter(_ENDS).collect(), stream)
+        rows = fold(counts.join(touched.lazy(), on=keys, how="semi").collect(), stream, ends)
+    return touched, rows.filter("is_current") if stream.history else rows
 
 
 def beyond(lake: Lake, stream: Changes, source: Side, value: str) -> pl.DataFrame:

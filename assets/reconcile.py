@@ -7,24 +7,32 @@ the lake was brought up to date once more is told. It refuses to run beside anot
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
+from assets.as_of import catch_up, ends_after_marker, later
 from assets.images import beyond, image
 from assets.reconcile_log import compare_log
 from assets.verdicts import Against, Overlap, Verdict, alone, keep
 from resources.lake import Lake
+from resources.settings import settings
+from resources.source_postgres import PostgresSnapshot, snapshot_of
 from resources.table_compare import compare
 from resources.table_sides import Side, source_side
+from resources.text_compare import LakeTexts, differing, rows_of
 from sluice import sources
+from sluice.canonical import Texts, comparable
 from sluice.compared import Compared
 from sluice.contract import Changes, Stream
-from sluice.errors import SourceError
+from sluice.errors import SettingsError, SourceError
+from sluice.sources import Postgres
 
 Repair = Literal["no", "dry_run", "yes"]
 Say = Callable[[str], None]
@@ -108,7 +116,8 @@ class _Work:
             )
         else:
             told = str(self.stream.source)
-            compared, position, version = self._files()
+            of_database = isinstance(self.stream.source, Postgres)
+            compared, position, version = self._database() if of_database else self._files()
         verdict = Verdict(
             report_name(began, self.run_id),
             against,
@@ -136,6 +145,50 @@ class _Work:
             position += f", {self.stream.sequences[0]} up to {self.asked.upto}"
         found = compare(here, there, self.stream.keys, folder=self.folder, most=self.asked.most)
         return found, position, version
+
+    def _database(self) -> tuple[Compared, str, int]:
+        """Compare with a table of PostgreSQL as of one snapshot; look twice at what differs."""
+        source, stream, say = self.stream.source, self.stream, self.say
+        if not isinstance(source, Postgres) or not isinstance(stream, Changes):
+            raise SourceError(str(source), "it tells changes", "declare `Changes`")
+        texts = Texts(stream.keys, tuple(c for c in stream.columns if comparable(c)))
+        dsn = connection(source)
+        bounds = {"rows_per_second": self.asked.rows_per_second, "parallel": self.asked.parallel}
+        with snapshot_of(source, texts, dsn, **bounds) as there:
+            ends = ends_after_marker(self.kafka, stream, source, dsn)
+            here, version = self._as_of(texts, there, ends)
+            with closing(here):
+                ranges, total = differing(here, there, say)
+                rows, counts = rows_of(here, there, ranges, self.asked.most)
+            if ranges:  # records may have been on their way when the marker came
+                here, version = self._as_of(texts, there, ends)
+                with closing(here):
+                    rows, counts = rows_of(here, there, ranges, self.asked.most)
+        found = replace(total, **counts, rows=rows, listed_all=rows.height == sum(counts.values()))
+        position = f"snapshot {there.visible.snapshot}, after {there.visible.lsn}"
+        if left := sorted({c.name for c in stream.columns} - set(texts.names)):
+            position += f"; not compared: {', '.join(left)}"
+        return found, position, version
+
+    def _as_of(self, texts: Texts, there: PostgresSnapshot, ends: Mapping[int, int]) -> tuple[LakeTexts, int]:
+        """Give the lake's side as of the snapshot."""
+        catch_up(self.lake, self.kafka, self.stream, self.run_id, ends, self.say)
+        hidden = partial(later, self.lake, self.stream, there.visible)
+        side, version = image(self.lake, self.stream, texts.names, self.folder, hidden)
+        return LakeTexts(side, texts, self.folder), version
+
+
+def connection(source: Postgres) -> str:
+    """Give the address that the settings have under a source's name.
+
+    Raises:
+        SettingsError: they have none.
+    """
+    known = settings().source_connections
+    if source.connection not in known:
+        found = f"without {source.connection!r}"
+        raise SettingsError("SOURCE_CONNECTIONS", found, "add the address under this name")
+    return known[source.connection].get_secret_value()
 
 
 def _without(side: Side, stream: Stream, keys: pl.DataFrame) -> Side:

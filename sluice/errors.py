@@ -375,3 +375,13 @@ class ReconciliationRunsError(PermanentError):
         super().__init__(
             f"another reconciliation of {stream!r} runs; wait for its end, or let this one queue or skip"
         )
+
+
+class MarkerLateError(RetryableError):
+    """The lake cannot be brought past a position of its source."""
+
+    def __init__(self, stream: str, awaited: str, seconds: float) -> None:
+        super().__init__(
+            f"stream {stream!r}: {awaited} did not come within {seconds:.0f} s; see that the connector runs "
+            "and delivers logical messages, or name their topic in `messages` of the source"
+        )
