@@ -112,7 +112,9 @@ def _parents(states: pl.DataFrame, stream: Changes) -> pl.Series:
     none = pl.Series("_parent", [None], pl.Int64).extend_constant(None, states.height - 1)
     if "_previous_key" not in states.columns:
         return none
-    renamed = rows.filter(pl.col("_previous_key").is_not_null()).select("_row", "_position", "_previous_key")
+    at = pl.col("_source").struct.field("committed_at")
+    renamed = rows.filter(pl.col("_previous_key").is_not_null())
+    renamed = renamed.select("_row", "_position", "_previous_key", _at=at)
     keys: list[dict[str, Any]] = [json.loads(text) for text in renamed["_previous_key"]]
     old = pl.DataFrame(
         {
@@ -123,10 +125,11 @@ def _parents(states: pl.DataFrame, stream: Changes) -> pl.Series:
         }
     )
     wanted = pl.concat([renamed.drop("_previous_key"), old], how="horizontal")
-    before = rows.filter(~_GONE).select(*stream.keys, _parent="_row", _stood="_position")
+    before = rows.filter(~_GONE).select(*stream.keys, _parent="_row", _stood="_position", _since=at)
+    earlier = pl.col("_since") < pl.col("_at")  # also where a new server's places begin anew
     found = (
         wanted.join(before, on=list(stream.keys))
-        .filter(pl.col("_stood") < pl.col("_position"))
+        .filter((pl.col("_stood") < pl.col("_position")) | earlier)
         .group_by("_row")
         .agg(pl.col("_parent").max())  # rows are sorted: the greatest is the newest
     )

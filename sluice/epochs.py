@@ -22,7 +22,7 @@ _SOURCE = pl.col("_source").struct
 _SERVER = _SOURCE.field("server")
 _AT = pl.coalesce(_SOURCE.field("committed_at"), "_timestamp").dt.epoch("us").fill_null(0)
 _NEAR = 4  # snapshots do not name the server: the first changes after them do
-_READING = 60_000_000  # microseconds: a snapshot tells when it read, which is later than its place
+_READING = 60_000_000  # microseconds: MySQL's snapshots tell when a table was read, not its place
 
 
 class _Told(NamedTuple):
@@ -143,7 +143,9 @@ def _contradicts(epoch: _Epoch, change: _Told) -> tuple[bool, bool]:
 
 
 def _slack(one: _Told, other: _Told) -> int:
-    return _READING if one.read or other.read else 0
+    """Give how much later a snapshot may tell a row than its place; PostgreSQL's tells when it began."""
+    server = one.server if other.read else other.server
+    return _READING if one.read != other.read and server is not None else 0
 
 
 def _differ(one: str | None, other: str | None) -> bool:

@@ -48,13 +48,14 @@ def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = Non
         `version`, else one row for each key that is not deleted.
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
-    parts = [pl.DataFrame(schema=columns)]
     ends = closers(changes, stream) if ends is None else ends
-    for rows, mine in _ordered(changes.filter(pl.col("_op") != "t"), ends, stream):
-        states = carry(_states(rows, mine, stream), stream)
-        folded = _versions(states, stream) if stream.history else states.filter(_last() & ~_GONE)
-        parts.append(folded.select(pl.col(name).cast(dtype) for name, dtype in columns.items()))
-    return pl.concat(parts)
+    parts = [
+        _states(rows, mine, stream)
+        for rows, mine in _ordered(changes.filter(pl.col("_op") != "t"), ends, stream)
+    ]
+    states = carry(_together(parts), stream)  # at once: a change of key may lead from one part to another
+    folded = _versions(states, stream) if stream.history else states.filter(_last() & ~_GONE)
+    return folded.select(pl.col(name).cast(dtype) for name, dtype in columns.items())
 
 
 def forbidden_nulls(dimension: pl.LazyFrame, stream: Changes) -> pl.LazyFrame:
@@ -154,6 +155,15 @@ def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.Da
     states = once.with_columns(_id=(new | (_ROW == 0)).cum_sum())
     states = states.with_columns(_running(states).alias("_begin"))
     return closed(states, ends, stream)
+
+
+def _together(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Put the states of different keys together, each with an `_id` of its own."""
+    whole = parts[0]
+    for part in parts[1:]:
+        last = pl.lit(whole["_id"].max() or 0)
+        whole = pl.concat([whole, part.with_columns(pl.col("_id") + last).select(whole.columns)])
+    return whole
 
 
 def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:

@@ -88,6 +88,33 @@ def test_a_long_snapshot_is_no_new_epoch():
     assert of_key(orders(events))[-1] == "b"
 
 
+def test_what_was_open_as_a_snapshot_was_taken_comes_after_it():
+    """Its place is before the snapshot's; that it was committed later, its time tells."""
+    read = [pg(100, key, "old", 10, "r", mark) for key, mark in ((1, "first"), (2, "last"))]
+    opened = [pg(90, 1, "new", 11), pg(91, 3, "born", 11, "c"), pg(92, 2, "old", 11, "d")]
+    answer = orders([*read, *opened])
+    assert [(key, value) for key, value, current in answer if current] == [(1, "new"), (3, "born")]
+
+
+def test_a_change_of_key_takes_unsent_values_over_from_another_server():
+    def renamed(old, new, lsn, at):
+        header = [{"key": "__debezium.oldkey", "value": json.dumps({"id": old}).encode()}]
+        gone, came = pg(lsn, old, None, at, "d"), pg(lsn, new, "__debezium_unavailable_value", at, "c")
+        return [(gone, []), (came, header)]
+
+    events = [(pg(5000, 1, "kept", 10), []), *renamed(1, 2, 900, 90), *renamed(2, 3, 1000, 95)]
+    events += [(pg(1100, 3, "__debezium_unavailable_value", 99), []), (pg(6000, 9, "x", 5), [])]
+    records = bronze([event for event, _ in events], headers=[headers for _, headers in events])
+    rows = decoded_silver(stream(), records)
+    told = fold(rows.sample(fraction=1.0, shuffle=True, seed=3), stream()).sort("id")
+    assert told.select("id", "v", "is_current").rows() == [
+        (1, "kept", False),
+        (2, "kept", False),
+        (3, "kept", True),
+        (9, "x", True),
+    ]
+
+
 def test_a_late_change_of_the_old_server_stays_in_its_epoch():
     events = [pg(1000, 1, "a", 10), pg(500, 1, "c", 60), pg(1100, 1, "b", 20)]
     assert of_key(orders(events)) == ["a", "b", "c"]
