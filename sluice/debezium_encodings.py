@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -23,6 +24,9 @@ Undo = Callable[[Any], Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400 * 10**9
 _LONGEST, _DEEPEST = 1700, 16383  # bytes whose digits Python still writes; decimals that PostgreSQL has
+_INTERVAL = re.compile(
+    r"P0Y0M(-?[0-9]{1,9})DT(-?[0-9]{1,12})H(-?[0-9]{1,12})M(-?[0-9]{1,18}(?:\.[0-9]{1,9})?)S"
+)
 _URL_SAFE = str.maketrans("-_", "+/")
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
@@ -167,6 +171,16 @@ def clock(value: Any, unit: int) -> str | None:
 def wall(value: Any) -> Any:
     """Drop the offset of a time with zone, which Debezium moves to UTC."""
     return value.removesuffix("Z") if isinstance(value, str) else value
+
+
+def interval(value: Any) -> Any:
+    """Undo an interval told by its parts, each with its sign; one of months or years has no one length."""
+    parts = _INTERVAL.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
+        return value
+    days, hours, minutes, seconds = (Decimal(part) for part in parts.groups())
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return f"{'-' if total < 0 else ''}PT{abs(total):f}S"
 
 
 def duration(value: Any, unit: int) -> str | None:

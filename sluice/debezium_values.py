@@ -21,6 +21,7 @@ from sluice.debezium_encodings import (
     decimal,
     duration,
     guessed,
+    interval,
     mapped,
     same,
     stamp,
@@ -177,7 +178,7 @@ def _unwritten(dtype: pl.DataType, options: Debezium) -> Undo:
         case pl.Time():  # microseconds, in which Debezium writes times of full precision
             return lambda value: clock(value, 10**3) if isinstance(value, Number) else wall(value)
         case pl.Duration():
-            return lambda value: duration(value, 10**3) if isinstance(value, Number) else value
+            return lambda value: duration(value, 10**3) if isinstance(value, Number) else interval(value)
         case _:
             return _text(dtype)
 
@@ -189,6 +190,8 @@ def _text(dtype: pl.DataType) -> Undo:
             return wall
         case pl.Datetime() if dtype.time_zone is None:  # ISO texts end in Z, whether they have a zone or not
             return wall
+        case pl.Duration():
+            return interval
         case pl.String():
             return lambda value: mapped(value, dtype) if isinstance(value, dict) else value
         case _:
