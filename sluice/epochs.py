@@ -53,7 +53,11 @@ def contradictory(rows: pl.DataFrame, ends: pl.DataFrame, keys: Sequence[str]) -
     unplaced = _SERVER.eq_missing(pl.lit(LOG))
     odd = (_AT.shift() > _AT) | (_SERVER.shift() != _SERVER) | (unplaced != unplaced.shift())
     found = rows.select((same & odd).fill_null(value=False)).to_series()
-    odd_keys = [_ended_by_another(rows, ends).select(keys)] if ends.height else []
+    odd_keys = []
+    if ends.height:
+        odd_keys.append(_ended_by_another(rows, ends).select(keys))
+        upto = _ended_by_another(ends, ends)["_position"].max()  # ends that contradict each other
+        odd_keys.append(rows.filter(pl.col("_position") < pl.lit(upto, pl.String)).select(keys))
     if found.any():
         among = rows.filter(found).select(keys).unique()
         suspects = rows.select(*keys, *_KAFKA).join(among, on=list(keys), how="semi", maintain_order="left")
@@ -66,15 +70,7 @@ def contradictory(rows: pl.DataFrame, ends: pl.DataFrame, keys: Sequence[str]) -
 
 def _ended_by_another(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     """Find changes that lie on one side of an end by their place, on the other by Kafka and their source."""
-    by_place = ends.sort("_position")
-    latest_before = by_place.select(_AT.cum_max()).to_series()
-    first_after = by_place.select(_AT.cum_min(reverse=True)).to_series()
-    before = by_place["_position"].search_sorted(rows["_position"], side="left").cast(pl.Int64)
-    after = by_place["_position"].search_sorted(rows["_position"], side="right").cast(pl.Int64)
-    latest = latest_before.gather(pl.select(pl.when(before > 0).then(before - 1)).to_series())
-    first = first_after.gather(pl.select(pl.when(after < ends.height).then(after)).to_series())
-    likely = (pl.lit(latest) >= _AT).fill_null(value=False) | (pl.lit(first) <= _AT).fill_null(value=False)
-    some = rows.filter(rows.select(likely).to_series())
+    some = rows.filter(_likely(rows, ends))
     if not some.height:
         return some
     found = pl.repeat(value=False, n=some.height, eager=True)
@@ -86,6 +82,19 @@ def _ended_by_another(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
         went_on = (pl.col("_position") < place) & (stamp < pl.col("_timestamp")) & ((clock < _AT) | other)
         found |= some.select((goes_on | went_on).fill_null(value=False)).to_series()
     return some.filter(found)
+
+
+def _likely(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.Series:
+    """Mark changes that some end is later than by the clock and before by place, or the other way round."""
+    by_place = ends.sort("_position")
+    latest_before = by_place.select(_AT.cum_max()).to_series()
+    first_after = by_place.select(_AT.cum_min(reverse=True)).to_series()
+    before = by_place["_position"].search_sorted(rows["_position"], side="left").cast(pl.Int64)
+    after = by_place["_position"].search_sorted(rows["_position"], side="right").cast(pl.Int64)
+    latest = latest_before.gather(pl.select(pl.when(before > 0).then(before - 1)).to_series())
+    first = first_after.gather(pl.select(pl.when(after < ends.height).then(after)).to_series())
+    likely = (pl.lit(latest) >= _AT).fill_null(value=False) | (pl.lit(first) <= _AT).fill_null(value=False)
+    return rows.select(likely).to_series()
 
 
 def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
@@ -114,17 +123,17 @@ def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
 def _epochs(changes: Iterator[_Told]) -> list[_Epoch]:
     """Put the changes of one key, in the order of Kafka, into epochs."""
     epochs: list[_Epoch] = [[]]
+    opened = [0]  # when, by the clock of the change that did it
     for change in changes:
-        older, newer = _contradicts(epochs[-1], change)
         mine = epochs[-1]
-        if older or newer:
+        older, newer = _contradicts(mine, change)
+        if older or change.at < opened[-1]:  # delivered late: of the last log before that it fits
             fitting = (epoch for epoch in reversed(epochs[:-1]) if not any(_contradicts(epoch, change)))
-            fits = next(fitting, None)
-            if fits is not None:
-                mine = fits
-            elif newer:
-                mine = []
-                epochs.append(mine)
+            mine = next(fitting, mine)
+        elif newer:
+            mine = []
+            epochs.append(mine)
+            opened.append(change.at)
         insort(mine, change, key=itemgetter(0))
     return epochs
 

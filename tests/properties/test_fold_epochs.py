@@ -1,15 +1,21 @@
 """Sources that fail over, restart, truncate and are read anew: the fold gives what the database had."""
 
+import json
 import random
+import tempfile
 
 import polars as pl
 import pytest
 from changes import bronze, changes_of, decoded_silver
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from sluice import Debezium
+from assets.merge import merge
+from resources.lake import Lake
+from sluice import Debezium, Hourly, tables
 from sluice.scd2 import fold, intervals_broken
+from tests.engine import HOURS, both, send
+from tests.fake_kafka import FakeKafka
 
 SECOND = 1000
 
@@ -60,6 +66,10 @@ class Database:
         back = self.rng.randrange(self.since, len(self.log) + 1)
         self.log += self.log[back:]
 
+    def partitions(self) -> list[int]:
+        """Name the Kafka partition of each record: by key; a truncate has none."""
+        return [self.rng.randrange(3) if key is None else key % 3 for key, _ in self.log]
+
     def _tick(self) -> None:
         self.clock += self.rng.randrange(1, 200)
         self.place += self.rng.randrange(1, 500)
@@ -91,12 +101,46 @@ def test_the_fold_gives_what_the_database_had(kind, doings, seed):
     database = Database(kind, rng)
     for doing in doings:
         getattr(database, doing)()
-    stream = changes_of({"id": int, "v": str}, value=Debezium(kind), history=True)
-    log = database.log
-    partitions = [rng.randrange(3) if key is None else key % 3 for key, _ in log]
-    records = bronze([envelope for _, envelope in log], partition=partitions)
-    rows = decoded_silver(stream, records)
-    folded = fold(rows.sample(fraction=1.0, shuffle=True, seed=seed % 1000), stream)
+    log, partitions = database.log, database.partitions()
+    rows = decoded_silver(stream(kind), bronze([envelope for _, envelope in log], partition=partitions))
+    folded = fold(rows.sample(fraction=1.0, shuffle=True, seed=seed % 1000), stream(kind))
+    agree(folded, database)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+@settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(doings=DOINGS.filter(lambda doings: len(doings) > 20), seed=st.integers(0, 2**32))
+def test_merged_as_it_comes_it_is_the_same(kind, doings, seed):
+    """kinesis-iceberg 37: a dimension that follows silver batch by batch is that folded at once."""
+    rng = random.Random(seed)  # noqa: S311  # a seeded test
+    database = Database(kind, rng)
+    for doing in doings:
+        getattr(database, doing)()
+    kafka, contract = FakeKafka(), stream(kind)
+    kafka.create("t", 3)
+    size = len(database.log)
+    for place, ((_, told), partition) in enumerate(zip(database.log, database.partitions(), strict=True)):
+        send(kafka, json.dumps(told).encode(), 300 * place / size, partition)
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        for tile in HOURS[:5]:
+            both(lake, kafka, contract, [tile])
+            merge(lake, contract, say=str)
+        table = tables.dimension(contract)
+        whole = fold(lake.read(tables.silver(contract)).collect(), contract)
+        merged = lake.read(table).collect().select(whole.columns)
+        assert merged.sort("id", "version").equals(whole.sort("id", "version"))
+        agree(whole, database)
+
+
+def stream(kind: str):
+    return changes_of(
+        {"id": int, "v": str}, topic="t", value=Debezium(kind), history=True, partitions=Hourly("2026-01-01")
+    )
+
+
+def agree(folded: pl.DataFrame, database: Database) -> None:
+    """Hold versions against what the database had, at the end and whenever it changed."""
     assert intervals_broken(folded, ("id",), history=True, track=("v",)).is_empty()
     current = dict(folded.filter("is_current").select("id", "v").iter_rows())
     assert current == database.rows
