@@ -16,6 +16,7 @@ from assets import bounds
 from assets.ingest import Limits, ingest
 from assets.progress import position
 from assets.refine import refine
+from assets.repair import due
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from resources.source_postgres import Visible, emit_marker, is_marker
@@ -77,7 +78,7 @@ def catch_up(
     closed = stored.group_by("tile").agg(pl.col("closed_at").is_not_null().all()).filter("closed_at")["tile"]
     wanted = [w.tile for w in stream.partitions.windows(now) if w.tile not in set(closed)]
     ingest(lake, kafka, stream, wanted, run_id=run_id, limits=_LIMITS, say=say)
-    refine(lake, stream, wanted, run_id=run_id, limits=_LIMITS, say=say)
+    refine(lake, stream, [*wanted, *due(lake, stream)], run_id=run_id, limits=_LIMITS, say=say)
     for layer in (tables.bronze(stream), tables.silver(stream)):
         handle = lake.ensure(layer)
         reached: dict[int, int] = {}

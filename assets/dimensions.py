@@ -11,7 +11,7 @@ from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Changes
 from sluice.scd2 import forbidden_nulls, intervals_broken, tracked
-from sluice.tables import EVERY_BUCKET
+from sluice.tables import EVERY_BUCKET, REPAIR_PARTITION
 
 
 def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
@@ -63,7 +63,8 @@ def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
         return intervals_broken(rows, stream.keys, history=stream.history, track=tracked(stream))
 
     def spread(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
-        changes = lake.read(tables.silver(stream)).filter(pl.col("_bucket") != EVERY_BUCKET)
+        of_log = (pl.col("_bucket") != EVERY_BUCKET) & (pl.col("_partition") != REPAIR_PARTITION)
+        changes = lake.read(tables.silver(stream)).filter(of_log)
         seen = changes.group_by(stream.keys).agg(partitions=pl.col("_partition").n_unique())
         return seen.filter(pl.col("partitions") > 1).collect()
 

@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import polars as pl
 
 from assets.as_of import catch_up, ends_after_marker, later
 from assets.images import beyond, image
 from assets.reconcile_log import compare_log
+from assets.repair import Moment, carry_out, plan
 from assets.verdicts import Against, Overlap, Verdict, alone, keep
 from resources.lake import Lake
 from resources.settings import settings
@@ -27,12 +29,13 @@ from resources.source_postgres import PostgresSnapshot, snapshot_of
 from resources.table_compare import compare
 from resources.table_sides import Side, source_side
 from resources.text_compare import LakeTexts, differing, rows_of
-from sluice import sources
+from sluice import sources, tables
 from sluice.canonical import Texts, comparable
 from sluice.compared import Compared
 from sluice.contract import Changes, Stream
 from sluice.errors import SettingsError, SourceError
 from sluice.sources import Postgres
+from sluice.tables import REPAIR
 
 Repair = Literal["no", "dry_run", "yes"]
 Say = Callable[[str], None]
@@ -63,10 +66,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What came of one: None where it was skipped; `told` are the differences as they are kept."""
+    """What came of one.
+
+    Attributes:
+        verdict: None where it was skipped; after a repair, that of the reconciliation after it.
+        told: the differences as they are kept.
+        repaired: the verdict that was repaired.
+    """
 
     verdict: Verdict | None
     told: pl.DataFrame
+    repaired: Verdict | None = None
 
 
 def reconcile(
@@ -91,9 +101,20 @@ def reconcile(
             return _Work(lake, stream, asked, Path(folder), kafka, run_id, say).run(against)
 
 
-def report_name(now: datetime, run_id: str) -> str:
-    """Name a report by when it began, and by the run."""
-    return f"{now:%Y%m%dT%H%M%S}-{''.join(c for c in run_id if c.isalnum())[:8]}"
+def report_name(now: datetime) -> str:
+    """Name a report by when it began; no two have one name."""
+    return f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What a comparison came to: with what, as of what, of which version of the lake's table."""
+
+    source: str
+    position: str
+    version: int
+    compared: Compared
+    moment: Moment
 
 
 @dataclass(frozen=True)
@@ -107,34 +128,54 @@ class _Work:
     say: Say
 
     def run(self, against: Against) -> Reconciled:
-        """Compare, and keep what was found."""
+        """Compare, repair where that is asked, and keep what was found; a repair is reconciled itself."""
         began, clock = datetime.now(UTC), time.monotonic()
+        report = report_name(began)
+        looked = self._looked(against)
+        repaired, says = False, "no"
+        if against == "source" and self.asked.repair != "no" and not looked.compared.equal:
+            planned = plan(self.lake, self.stream, report, looked.compared, looked.moment)
+            says = f"dry run: {planned}"
+            if self.asked.repair == "yes":
+                repaired = bool(planned.records.height)
+                says = f"{planned}, in tile {REPAIR}{report}"
+                if repaired:
+                    carry_out(self.lake, self.stream, report, planned, self.run_id, self.say)
+        seconds = time.monotonic() - clock
+        verdict = Verdict(
+            report=report,
+            against=against,
+            source=looked.source,
+            position=looked.position,
+            lake_version=looked.version,
+            compared=looked.compared,
+            began_at=began,
+            seconds=seconds,
+            repair=says,
+        )
+        done = Reconciled(verdict, keep(self.lake, self.stream, verdict, self.run_id))
+        if not repaired:
+            return done
+        again = replace(self, asked=replace(self.asked, repair="no")).run(against)
+        return replace(again, repaired=verdict)
+
+    def _looked(self, against: Against) -> _Looked:
+        """Compare."""
         if against == "log":
-            told = f"topic {self.stream.topic}"
             compared, position, version = compare_log(
                 self.lake, self.kafka, self.stream, most=self.asked.most, say=self.say
             )
-        else:
-            told = str(self.stream.source)
-            of_database = isinstance(self.stream.source, Postgres)
-            compared, position, version = self._database() if of_database else self._files()
-        verdict = Verdict(
-            report_name(began, self.run_id),
-            against,
-            told,
-            position,
-            version,
-            compared,
-            began,
-            time.monotonic() - clock,
-        )
-        return Reconciled(verdict, keep(self.lake, self.stream, verdict, self.run_id))
+            return _Looked(
+                f"topic {self.stream.topic}", position, version, compared, Moment(datetime.now(UTC))
+            )
+        return self._database() if isinstance(self.stream.source, Postgres) else self._files()
 
-    def _files(self) -> tuple[Compared, str, int]:
+    def _files(self) -> _Looked:
         """Compare with a table or files, quiescent or up to a value of the sequence."""
         source, names = self.stream.source, [column.name for column in self.stream.columns]
         if not isinstance(source, sources.Delta | sources.Parquet):
             raise SourceError(repr(source), "no table", "name one")
+        moment = Moment(datetime.now(UTC))
         there, position = source_side(self.lake, source, names, self.folder)
         here, version = image(self.lake, self.stream, names, self.folder)
         if self.asked.upto is not None:
@@ -144,9 +185,9 @@ class _Work:
             here, there = _without(here, self.stream, keys), _without(there, self.stream, keys)
             position += f", {self.stream.sequences[0]} up to {self.asked.upto}"
         found = compare(here, there, self.stream.keys, folder=self.folder, most=self.asked.most)
-        return found, position, version
+        return _Looked(str(source), position, version, found, moment)
 
-    def _database(self) -> tuple[Compared, str, int]:
+    def _database(self) -> _Looked:
         """Compare with a table of PostgreSQL as of one snapshot; look twice at what differs."""
         source, stream, say = self.stream.source, self.stream, self.say
         if not isinstance(source, Postgres) or not isinstance(stream, Changes):
@@ -168,7 +209,11 @@ class _Work:
         position = f"snapshot {there.visible.snapshot}, after {there.visible.lsn}"
         if left := sorted({c.name for c in stream.columns} - set(texts.names)):
             position += f"; not compared: {', '.join(left)}"
-        return found, position, version
+        silver = self.lake.scan(self.lake.ensure(tables.silver(stream)))  # before it is told what is later
+        hidden = later(self.lake, stream, there.visible)
+        seen = silver.join(hidden.lazy(), on=tables.ROW_COORDINATES, how="anti")
+        moment = Moment(there.visible.taken, seen)
+        return _Looked(str(source), position, version, found, moment)
 
     def _as_of(self, texts: Texts, there: PostgresSnapshot, ends: Mapping[int, int]) -> tuple[LakeTexts, int]:
         """Give the lake's side as of the snapshot."""

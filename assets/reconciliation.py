@@ -91,7 +91,9 @@ def told(done: Reconciled) -> dict[str, Any]:
     if done.verdict is None:
         return {"said": "skipped: another reconciliation of the stream ran"}
     found, facts = done.verdict.compared, done.verdict.facts()
-    return {
+    before = done.repaired
+    repaired = {} if before is None else {"repaired": before.repair, "repaired_report": before.report}
+    return repaired | {
         "report": dg.MetadataValue.md(markdown(found, done.told, facts)),
         "equal": found.equal,
         "missing": found.missing,

@@ -39,6 +39,7 @@ class Visible:
     snapshot: str
     lsn: int
     oldest: datetime  # when the oldest transaction that it does not see, and ran then, began
+    taken: datetime  # by the database's clock
 
     def sees(self, transaction: int) -> bool:
         """Tell whether a transaction, by the 32 bits of its id, is in it."""
@@ -174,7 +175,7 @@ def snapshot_of(
         told = session.execute(
             "SELECT pg_export_snapshot(), pg_current_snapshot()::text, least(now(), "
             "(SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL), "
-            "(SELECT min(prepared) FROM pg_prepared_xacts))"
+            "(SELECT min(prepared) FROM pg_prepared_xacts)), clock_timestamp()"
         ).fetchone()
         if lsn is None or told is None:  # a query without a table has one row
             raise SourceError(str(source), "no answer", "try again")
@@ -183,7 +184,7 @@ def snapshot_of(
             source=source,
             texts=texts,
             dsn=dsn,
-            visible=Visible(told[1], int(lsn[0]), told[2]),
+            visible=Visible(told[1], int(lsn[0]), told[2], told[3]),
             name=told[0],
             key=key,
             key_type=key_type,

@@ -15,6 +15,8 @@ from sluice.origins import SOURCE
 
 UTC_TIME = pl.Datetime("us", "UTC")
 BUCKETS = 16  # of silver and dimensions of changes; a key's bucket never changes
+REPAIR = "repair/"  # tiles of repairs; they own no offsets of the topic's own partitions
+REPAIR_PARTITION = 2**31 - 1  # at equal positions the greatest counts
 EVERY_BUCKET = -1  # holds the changes that have no key (truncates) and so concern all buckets
 
 RECORD: dict[str, pl.DataType] = {
