@@ -27,6 +27,7 @@ class SmallConnector:
     def __init__(self, server: Postgres, kafka: FakeKafka) -> None:
         self._server, self._kafka = server, kafka
         self._commit = 0  # the place of the last commit
+        self.loses = False  # changes of keys from 1000 on, as a faulty connector would
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         with server.connect(autocommit=True) as session:
@@ -72,6 +73,8 @@ class SmallConnector:
                 waiting, self._commit = [], int(lsn)
 
     def _send_change(self, lsn, xid, stamp, change) -> None:
+        if self.loses and int(re.findall(r"id\[bigint\]:(\d+)", change[4])[0]) >= 1000:
+            return
         row = {name: _read(kind, text) for name, kind, text in _VALUE.findall(change[4])}
         side = {"before": row, "after": None} if change[3] == "DELETE" else {"before": None, "after": row}
         body = {"op": _OPS[change[3]], **side, "source": self._source(lsn, xid, stamp)}

@@ -63,14 +63,14 @@ def live(server, tmp_path, monkeypatch):
         session.execute("DROP TABLE IF EXISTS customers")
         session.execute("CREATE TABLE customers (id bigint PRIMARY KEY, name text, amount numeric(12, 2))")
         session.execute("ALTER TABLE customers REPLICA IDENTITY FULL")
-    with SmallConnector(server, kafka):
+    with SmallConnector(server, kafka) as connector:
         with server.connect(autocommit=True) as session:
             for first in range(0, 200, 20):
                 session.execute(
                     "INSERT INTO customers SELECT n, 'n' || n, n + 0.5 FROM generate_series(%s::int, %s) n",
                     [first, first + 19],
                 )
-        yield Lake(str(tmp_path / "lake")), kafka
+        yield Lake(str(tmp_path / "lake")), kafka, connector
 
 
 class Writers:
@@ -122,7 +122,7 @@ def run(lake, kafka, stream, **asked):
 
 @pytest.mark.parametrize("history", [False, True])
 def test_live_writes_change_nothing_in_the_verdict(live, server, history):
-    lake, kafka = live
+    lake, kafka, _ = live
     stream = contract(history=history)
     hidden = 0
     with Writers(server) as writers:
@@ -141,7 +141,7 @@ def test_live_writes_change_nothing_in_the_verdict(live, server, history):
 
 @pytest.mark.parametrize("history", [False, True])
 def test_what_is_wrong_in_the_lake_is_found_while_others_write(live, server, history):
-    lake, kafka = live
+    lake, kafka, _ = live
     stream = contract(history=history)
     assert run(lake, kafka, stream).verdict.compared.equal
     table = tables.dimension(stream)
@@ -167,7 +167,7 @@ def test_what_is_wrong_in_the_lake_is_found_while_others_write(live, server, his
 
 
 def test_a_connector_that_does_not_deliver_is_named(live, monkeypatch):
-    lake, kafka = live
+    lake, kafka, _ = live
     monkeypatch.setattr("assets.as_of.WAIT", 0.0)
     stream = contract(history=False)
     object.__setattr__(stream, "source", Postgres(table="customers", connection="shop", messages="other"))
@@ -179,7 +179,32 @@ def test_a_connector_that_does_not_deliver_is_named(live, monkeypatch):
 
 
 def test_an_address_that_the_settings_lack_is_named(live, monkeypatch):
-    lake, kafka = live
+    lake, kafka, _ = live
     monkeypatch.setenv("SOURCE_CONNECTIONS", "{}")
     with pytest.raises(SettingsError, match="SOURCE_CONNECTIONS"):
         run(lake, kafka, contract(history=False))
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_lost_changes_are_repaired_at_their_position_while_others_write(live, server, history):
+    lake, kafka, connector = live
+    stream = contract(history=history)
+    with server.connect(autocommit=True) as session:
+        session.execute("INSERT INTO customers SELECT n, 'before', 1 FROM generate_series(1000, 1009) n")
+        assert run(lake, kafka, stream).verdict.compared.equal
+        connector.loses = True
+        session.execute("UPDATE customers SET name = 'lost' WHERE id = 1001")
+        session.execute("DELETE FROM customers WHERE id = 1002")
+        session.execute("INSERT INTO customers VALUES (1010, 'lost', 2)")
+        assert not run(lake, kafka, stream).verdict.compared.equal
+        connector.loses = False
+    with Writers(server):
+        done = run(lake, kafka, stream, repair="yes")
+    found = done.repaired.compared
+    assert (found.missing, found.extra, found.different) == (1, 1, 1)
+    assert done.verdict.compared.equal, done.verdict.compared.rows
+    with server.connect(autocommit=True) as session:
+        session.execute("UPDATE customers SET name = 'after' WHERE id >= 1000")
+    verdict = run(lake, kafka, stream).verdict
+    assert verdict.compared.equal, verdict.compared.rows
+    prove(lake, stream)
