@@ -158,11 +158,11 @@ def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.Da
 
 
 def _together(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """Put the states of different keys together, each with an `_id` of its own."""
+    """Put the states of different keys together, each key with an `_id` of its own."""
     whole = parts[0]
     for part in parts[1:]:
-        last = pl.lit(whole["_id"].max() or 0)
-        whole = pl.concat([whole, part.with_columns(pl.col("_id") + last).select(whole.columns)])
+        last = pl.lit(whole["_id"].max() or 0, part.schema["_id"])
+        whole = pl.concat([whole, part.with_columns(pl.col("_id") + last)], how="diagonal")
     return whole
 
 
@@ -173,12 +173,23 @@ def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
 
 
 def _running(rows: pl.DataFrame) -> pl.Expr:
-    """Give the running maximum of `_valid_from` of a key; where it is null, that of the change before."""
-    begin = pl.col("_valid_from")
+    """Give the running maximum of `_valid_from` of a key; where it is null, that of the change before.
+
+    A row that was read (`r`) says when it was read: what it tells began no later than the change after it.
+    """
+    begin, read = pl.col("_valid_from"), pl.col("_op") == "r"
     falls = begin.is_null() | ((begin < begin.shift()) & (pl.col("_id") == pl.col("_id").shift()))
     if not rows.select(falls.any()).item():  # most often time never goes back
         return begin
-    return begin.cum_max().forward_fill().over("_id")
+    latest = pl.when(~read).then(begin).backward_fill()
+    return (
+        pl.when(read)
+        .then(pl.min_horizontal(begin, latest))
+        .otherwise(begin)
+        .cum_max()
+        .forward_fill()
+        .over("_id")
+    )
 
 
 def _last() -> pl.Expr:

@@ -44,6 +44,13 @@ def test_a_version_begins_at_the_running_maximum():
     assert versions(rows) == [(10, 30, "x"), (30, 40, "z"), (40, None, "w")]  # y is superseded
 
 
+def test_what_was_read_began_no_later_than_the_change_after_it():
+    rows = [change(1, 10, "x"), change(2, 25, "x", _op="r"), change(3, 20, "y"), change(4, 40, "w")]
+    assert versions(rows) == [(10, 20, "x"), (20, 40, "y"), (40, None, "w")]
+    rows = [change(1, 10, "x"), change(2, 25, "seen", _op="r"), change(3, 30, "y"), change(4, 40, "y")]
+    assert versions(rows) == [(10, 25, "x"), (25, 30, "seen"), (30, None, "y")]
+
+
 def test_of_equal_beginnings_the_last_counts():
     assert versions([change(1, 10, "x"), change(2, 10, "y"), change(3, 10, "z")]) == [(10, None, "z")]
 
@@ -253,3 +260,15 @@ def test_nulls_that_the_contract_forbids_are_found_in_the_folded_image():
     assert forbidden_nulls(folded, contract).collect().rows() == [(2, ["name"])]
     alone = changes_of({}, schema=Named, key=("id", "seq", "name"), sequence="seq")
     assert forbidden_nulls(folded, alone).collect().is_empty()
+
+
+def test_keys_of_one_and_of_two_kafka_partitions_may_carry_different_things():
+    """Unsent values among the one, changes of key among the others."""
+    contract = changes_of({"id": int, "a": str}, history=True)
+    moved = [
+        {"id": 1, "a": "x", "_partition": 0},
+        {"id": 1, "a": None, "_partition": 1, "_unavailable": ["a"], "_previous_key": '{"id": 2}'},
+    ]
+    stayed = [{"id": 2, "a": "p", "_partition": 0}, {"id": 2, "a": "q", "_partition": 0}]
+    rows = fold(silver_rows(contract, moved + stayed), contract)
+    assert rows.select("id", "a").rows() == [(2, "p"), (2, "q"), (1, "x")]
