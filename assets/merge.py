@@ -33,7 +33,7 @@ _SILVER = "sluice.silver_version"
 _RULES = "sluice.rules"
 _MARKS = "sluice.marks"
 _RECENT = 50  # commits searched for the last fold; where none is found all is folded
-_AT_ONCE = 2  # buckets; more would only cost memory: polars works on all cores anyway
+AT_ONCE = 2  # buckets; more would only cost memory: polars works on all cores anyway
 
 Engine = Literal["anew", "onward"]
 
@@ -142,7 +142,7 @@ def _folded(
     touched = {*changes["value"], *stored["value"]} if new is None else new.buckets
     touched |= set(buckets(keys, stream.keys))
     wanted = sorted(touched - {EVERY_BUCKET})
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip(wanted, pool.map(fold, wanted), strict=True))
 
 
