@@ -8,7 +8,7 @@ delete) or ignored.
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +17,15 @@ import polars as pl
 from sluice.columns import REST, Column
 from sluice.contract import Changes, Debezium
 from sluice.debezium import OLD_KEY, Change, Envelopes
-from sluice.debezium_values import Fields, fields_of, value_reader
+from sluice.debezium_plans import Plans, inside
+from sluice.debezium_values import Fields
 from sluice.edits import Edit, concerning
 from sluice.errors import NotAChangeError, NotJsonError, UnreadablePlaceError
 from sluice.json_rows import READ_FAILURES, Read
-from sluice.json_values import Misfit, Reader, physical, printable, shown
+from sluice.json_values import Misfit, Reader, physical, printable
 from sluice.json_where import where_columns
 from sluice.mongodb import applied, ordinal
 from sluice.mongodb_values import document_reader
-from sluice.mongodb_values import value_reader as bson_reader
 from sluice.origins import NOWHERE, Origin, origin_of, origins
 from sluice.patches import checked
 from sluice.positions import of_source
@@ -67,7 +67,7 @@ class _Batch:
         self._options = options
         self._envelopes = Envelopes(options)
         self._unavailable = Unavailable(options.unavailable)
-        self._readers: dict[tuple[str, int, bool], tuple[Any, Reader]] = {}
+        self._plans = Plans(columns, options)
         self._data: list[list[Any]] = [[] for _ in columns]
         self._failures: list[tuple[int, str, str | None, None, str, str | None]] = []
         self._unknown: Counter[str] = Counter()
@@ -119,26 +119,37 @@ class _Batch:
         if "op" not in change.payload:  # what the transformation added
             strange = {name for name in strange if not name.startswith(MARK)}
         self._unknown.update(map(printable, strange))
-        for (column, is_key, path, beside), collected in zip(self._places, self._data, strict=True):
-            name, is_document = column.path[0], change.document
-            members, fields = change.image, change.fields
-            if is_key and members.get(name) is None:
-                members, fields, is_document = told, told_fields, self._of_documents
-            elif beside and name not in members and name in change.payload:  # such as "source.table"
-                members, fields, is_document = change.payload, {}, False
+        image, readers = change.image, self._plans.of(change.fields, is_document=change.document)
+        for number, (column, _, path, _) in enumerate(self._places):
+            value, read = image.get(column.path[0]), readers[number]
+            if value is None:
+                value, read = self._beside(number, change, (told, told_fields))
             misfits: list[Misfit] = []
-            value, schema = members.get(name), fields.get(name)
             if len(column.path) > 1:
-                value, schema = _inside(value, schema, column.path, misfits)
-            elif name == REST:
-                value = {n: v for n, v in members.items() if n not in self._named} if change.image else None
+                value = inside(value, column.path, misfits)
             if column.name in untold or self._unavailable(value, column.dtype):
                 unavailable.append(column.name)
                 value = None
-            read = self._reader(column, schema, is_document=is_document)(value, path, misfits)
-            collected.append(None if misfits else read)
-            self._failed(place, column, misfits)
+            found = None if value is None else read(value, path, misfits)
+            if misfits:
+                found = None
+                self._failed(place, column, misfits)
+            self._data[number].append(found)
         return unavailable
+
+    def _beside(self, number: int, change: Change, key: tuple[dict[str, Any], Fields]) -> tuple[Any, Reader]:
+        """Give what a column has where the image has nothing for it, and how it is read."""
+        column, is_key, _, beside = self._places[number]
+        name = column.path[0]
+        if is_key:
+            told, fields = key
+            return told.get(name), self._plans.of(fields, is_document=self._of_documents)[number]
+        if beside and name not in change.image:  # such as "source.table"
+            return change.payload.get(name), self._plans.of({})[number]
+        rest = None
+        if name == REST and change.image:
+            rest = {n: v for n, v in change.image.items() if n not in self._named}
+        return rest, document_reader
 
     def _partial(self, change: Change, edits: Sequence[Edit], place: int) -> tuple[Change, frozenset[str]]:
         """Give what edits tell as an image, and the names of the columns that it does not tell.
@@ -149,13 +160,13 @@ class _Batch:
         for column, is_key, path, beside in self._places:
             if is_key or (beside and column.path[0] in change.payload):
                 continue
-            whole, inside = concerning(edits, path)
+            whole, parts = concerning(edits, path)
             if column.path == (REST,):
-                inside = [edit for edit in edits if edit.path.partition(".")[0] not in self._named]
+                parts = [edit for edit in edits if edit.path.partition(".")[0] not in self._named]
             if whole is None:
                 untold.add(column.name)
                 misfits: list[Misfit] = []
-                if kept := checked(inside, column, misfits):
+                if kept := checked(parts, column, misfits):
                     patch[column.name] = kept
                 self._failed(place, column, misfits)
         if patch:
@@ -174,17 +185,6 @@ class _Batch:
             return self._envelopes.key(key)
         except NotJsonError:  # then the key column is missing, and its record goes to quarantine for that
             return {}, {}
-
-    def _reader(self, column: Column, schema: Mapping[str, Any] | None, *, is_document: bool) -> Reader:
-        known = self._readers.get((column.name, id(schema), is_document))
-        if known is None:  # the schema is kept beside, so that its id stays its own
-            if is_document:
-                known = schema, document_reader if column.document else bson_reader(column.dtype)
-            else:
-                known = schema, value_reader(column.dtype, schema, self._options)
-            if len(self._readers) < 10_000:  # noqa: PLR2004  # bounds memory where each record has a schema
-                self._readers[column.name, id(schema), is_document] = known
-        return known[1]
 
     def _previous(self, headers: Any) -> str | None:
         """Give the old key of a change of key: its key columns as JSON."""
@@ -227,20 +227,6 @@ class _Batch:
             if self._of_documents
             else None,
         )
-
-
-def _inside(value: Any, schema: Any, path: tuple[str, ...], misfits: list[Misfit]) -> tuple[Any, Any]:
-    """Walk from the first member of a path down to the last, and beside it down the schema."""
-    for depth, name in enumerate(path[1:], 1):
-        if value is None:
-            return None, None
-        if not isinstance(value, dict):
-            where = ".".join(path[:depth])
-            misfits.append((where, f"found {shown(value)}; an object with the member {name!r} is expected"))
-            return None, None
-        value = value.get(name)
-        schema = fields_of(schema).get(name)
-    return value, schema
 
 
 def _plain(value: Any) -> Any:

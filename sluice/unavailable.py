@@ -37,10 +37,11 @@ class Unavailable:
 
     def __call__(self, value: Any, dtype: pl.DataType) -> bool:
         """Tell whether a value, read for a column of a type, stands for one that was not sent."""
-        if value is None or isinstance(value, Number | bool):
-            return False
-        if isinstance(value, str):
+        kind = type(value)
+        if kind is str:
             return len(value) in self._sizes and value in self._texts
+        if value is None or kind is Number or kind is bool:
+            return False
         if isinstance(value, list):
             if isinstance(dtype, pl.String) or not value:
                 return False
