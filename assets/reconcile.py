@@ -22,13 +22,13 @@ from assets.as_of import catch_up, ends_after_marker, later
 from assets.images import beyond, image
 from assets.reconcile_log import compare_log
 from assets.repair import Moment, carry_out, plan
-from assets.verdicts import Against, Overlap, Verdict, alone, keep
+from assets.verdicts import Against, Overlap, Verdict, alone, keep, note, unfinished
 from resources.lake import Lake
 from resources.settings import settings
 from resources.source_postgres import PostgresSnapshot, snapshot_of
 from resources.table_compare import compare
 from resources.table_sides import Side, source_side
-from resources.text_compare import LakeTexts, differing, rows_of
+from resources.text_compare import LakeTexts, Progress, differing, rows_of
 from sluice import sources, tables
 from sluice.canonical import Texts, comparable
 from sluice.compared import Compared
@@ -53,6 +53,7 @@ class Asked:
         most: the most differences that are listed.
         rows_per_second: the most rows that are asked of a database in a second; None: no bound.
         parallel: how many ranges a database computes side by side.
+        resume: whether to go on where the last one was stopped; what it found equal counts as of then.
     """
 
     against: Against | None = None
@@ -62,6 +63,7 @@ class Asked:
     most: int = 10_000
     rows_per_second: int | None = None
     parallel: int = 1
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class _Work:
         """Compare, repair where that is asked, and keep what was found; a repair is reconciled itself."""
         began, clock = datetime.now(UTC), time.monotonic()
         report = report_name(began)
-        looked = self._looked(against)
+        looked = self._looked(against, report)
         repaired, says = False, "no"
         if against == "source" and self.asked.repair != "no" and not looked.compared.equal:
             planned = plan(self.lake, self.stream, report, looked.compared, looked.moment)
@@ -159,7 +161,7 @@ class _Work:
         again = replace(self, asked=replace(self.asked, repair="no")).run(against)
         return replace(again, repaired=verdict)
 
-    def _looked(self, against: Against) -> _Looked:
+    def _looked(self, against: Against, report: str) -> _Looked:
         """Compare."""
         if against == "log":
             compared, position, version = compare_log(
@@ -168,7 +170,7 @@ class _Work:
             return _Looked(
                 f"topic {self.stream.topic}", position, version, compared, Moment(datetime.now(UTC))
             )
-        return self._database() if isinstance(self.stream.source, Postgres) else self._files()
+        return self._database(report) if isinstance(self.stream.source, Postgres) else self._files()
 
     def _files(self) -> _Looked:
         """Compare with a table or files, quiescent or up to a value of the sequence."""
@@ -187,7 +189,7 @@ class _Work:
         found = compare(here, there, self.stream.keys, folder=self.folder, most=self.asked.most)
         return _Looked(str(source), position, version, found, moment)
 
-    def _database(self) -> _Looked:
+    def _database(self, report: str) -> _Looked:
         """Compare with a table of PostgreSQL as of one snapshot; look twice at what differs."""
         source, stream, say = self.stream.source, self.stream, self.say
         if not isinstance(source, Postgres) or not isinstance(stream, Changes):
@@ -197,16 +199,21 @@ class _Work:
         bounds = {"rows_per_second": self.asked.rows_per_second, "parallel": self.asked.parallel}
         with snapshot_of(source, texts, dsn, **bounds) as there:
             ends = ends_after_marker(self.kafka, stream, source, dsn)
+            position = f"snapshot {there.visible.snapshot}, after {there.visible.lsn}"
+            progress = Progress(kept=partial(note, self.lake, stream, report, position))
+            if self.asked.resume and (begun := unfinished(self.lake, stream)):
+                progress.bounds, progress.equal, before = begun
+                position += f"; {len(progress.equal)} ranges as of {before}"
+                note(self.lake, stream, report, position, progress.bounds, sorted(progress.equal))
             here, version = self._as_of(texts, there, ends)
             with closing(here):
-                ranges, total = differing(here, there, say)
+                ranges, total = differing(here, there, progress, say)
                 rows, counts = rows_of(here, there, ranges, self.asked.most)
             if ranges:  # records may have been on their way when the marker came
                 here, version = self._as_of(texts, there, ends)
                 with closing(here):
                     rows, counts = rows_of(here, there, ranges, self.asked.most)
         found = replace(total, **counts, rows=rows, listed_all=rows.height == sum(counts.values()))
-        position = f"snapshot {there.visible.snapshot}, after {there.visible.lsn}"
         if left := sorted({c.name for c in stream.columns} - set(texts.names)):
             position += f"; not compared: {', '.join(left)}"
         silver = self.lake.scan(self.lake.ensure(tables.silver(stream)))  # before it is told what is later

@@ -37,6 +37,7 @@ class Reconcile(dg.Config):
         default="as_set", description="While another one of the stream runs; `as_set`: RECONCILE_OVERLAP."
     )
     upto: str | None = Field(default=None, description="A value of `sequence`, for tables that go on.")
+    resume: bool = Field(default=False, description="Go on where the last one was stopped (databases).")
     most: int = Field(default=10_000, description="The most differences that are listed, and repaired.")
 
     def asked(self) -> Asked:
@@ -48,6 +49,7 @@ class Reconcile(dg.Config):
             overlap=read.reconcile_overlap if self.overlap == "as_set" else self.overlap,
             upto=self.upto,
             most=self.most,
+            resume=self.resume,
             rows_per_second=read.reconcile_rows_per_second,
             parallel=read.reconcile_parallel,
         )

@@ -54,6 +54,17 @@ DIFFERENCES: dict[str, pl.DataType] = {
     "lake": pl.String(),  # JSON
     "source": pl.String(),
 }
+PROGRESS: dict[str, pl.DataType] = {
+    "stream": pl.String(),
+    "report": pl.String(),
+    "bounds": pl.List(pl.String),  # of ranges of keys
+    "equal": pl.List(pl.Int64),  # which ranges were found equal
+    "position": pl.String(),
+    "kept_at": UTC_TIME,
+}
+PROGRESS_TABLE = Table(
+    "system/reconciling", PROGRESS, ("stream",), "How far reconciliations came; for those that go on."
+)
 VERDICTS_TABLE = Table(
     "system/reconciliations",
     VERDICTS,
@@ -133,6 +144,32 @@ def keep(lake: Lake, stream: Stream, verdict: Verdict, run_id: str) -> pl.DataFr
 
 
 _PLACE = ("tile", "partition", "offset")
+
+
+def note(lake: Lake, stream: Stream, report: str, position: str, bounds: list[str], equal: list[int]) -> None:
+    """Note which ranges were found equal, for whoever goes on."""
+    row = (stream.name, report, bounds, equal, position, datetime.now(UTC))
+    one = pl.DataFrame([row], schema=PROGRESS, orient="row")
+    lake.retrying(PROGRESS_TABLE.name, lambda: lake.commit(lake.ensure(PROGRESS_TABLE), one))
+
+
+def unfinished(lake: Lake, stream: Stream) -> tuple[list[str], set[int], str] | None:
+    """Give the ranges of the last one if it has no verdict, those found equal, and its position."""
+    mine = pl.col("stream") == stream.name
+    notes = lake.read(PROGRESS_TABLE).filter(mine).sort("kept_at").collect()
+    if not notes.height:
+        return None
+    report, bounds, position = notes.select("report", "bounds", "position").row(-1)
+    ended = (
+        lake.read(VERDICTS_TABLE)
+        .filter(mine & (pl.col("report") == report))
+        .select(pl.len())
+        .collect()
+        .item()
+    )
+    if ended:
+        return None
+    return bounds, set(notes.filter(pl.col("report") == report)["equal"].explode().drop_nulls()), position
 
 
 def standing(lake: Lake, stream: Stream) -> pl.DataFrame:

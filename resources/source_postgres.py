@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -86,17 +86,26 @@ class PostgresSnapshot:
     def _texts(self) -> list[str]:
         return self.texts.of(self._values(), "postgresql")
 
-    def sums(self, bounds: Sequence[str], at_once: int) -> Iterator[pl.DataFrame]:
-        """Count and sum up ranges of keys (columns range, count, sum), `at_once` of them in a query.
+    def sums(self, bounds: Sequence[str], wanted: Sequence[int], at_once: int) -> Iterator[pl.DataFrame]:
+        """Count and sum up some ranges of keys (columns range, count, sum), `at_once` of them in a query.
 
         Range n holds the keys from `bounds[n - 1]` on and before `bounds[n]`.
         """
         size = at_once if self.paced else len(bounds) + 1
-        starts = range(0, len(bounds) + 1, size)
+        parts: list[tuple[int, int]] = []
+        for number in wanted:
+            start, stop = parts[-1] if parts else (0, -1)
+            if stop == number and stop - start < size:
+                parts[-1] = (start, number + 1)
+            else:
+                parts.append((number, number + 1))
         with ThreadPoolExecutor(self.parallel if self.paced else 1) as pool:
-            yield from pool.map(
-                lambda start: self.part(bounds, start, min(start + size, len(bounds) + 1)), starts
-            )
+            asked = [pool.submit(self.part, bounds, *part) for part in parts]
+            try:
+                for part in as_completed(asked):
+                    yield part.result()
+            finally:  # who stops asks for no more
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def part(self, bounds: Sequence[str], start: int, stop: int) -> pl.DataFrame:
         """Count and sum up the ranges `[start, stop)`, in one query."""

@@ -1,9 +1,9 @@
 """Two sides of files held together in DuckDB: which rows differ, found by checksums, each side read once.
 
 Keys are hashed into a grid: its rows are ranges of the hash's first bits, its columns ranges of the bits
-after them, and each has a count and the sum of its rows' hashes. A row that differs shows in one row and in one
-column of the grid, so only what lies where they cross is looked at: the key columns once more, then the few
-rows in doubt, at their place in their file. Where much differs, all rows of the ranges that differ are
+after them, and each has a count and the sum of its rows' hashes. A row that differs shows in one row and in
+one column of the grid, so only what lies where they cross is looked at: the key columns once more, then the
+few rows in doubt, at their place in their file. Where much differs, all rows of the ranges that differ are
 compared by their hashes, with the connection's memory as the bound. Hashes are DuckDB's: they are compared
 within one process and never kept.
 """

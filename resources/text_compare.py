@@ -6,8 +6,9 @@ are cut again, by whichever side has more there, and only their last pieces are 
 
 # ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _PARTS = 16  # of a range that is cut
 _SAMPLE = 200_000  # keys that ranges are chosen by
 _BATCH = 500_000
 _MOST_RANGES = 20_000
+_KEEP_SECONDS = 10.0  # between two notes of what is equal
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ class LakeTexts:
     def _texts(self) -> list[str]:
         return self.texts.of([quoted(name) for name in self.texts.names], "duckdb")
 
-    def bounds(self, size: int) -> tuple[list[Any], list[str]]:
-        """Choose keys that cut the rows into ranges of about `size`; as values, and as texts."""
+    def bounds(self, size: int) -> list[str]:
+        """Choose keys, as texts, that cut the rows into ranges of about `size`."""
         rows = self._connection.execute("SELECT count(*) FROM lake").fetchall()[0][0]
         wanted = min(rows // size, _MOST_RANGES)
         sample = self._connection.sql(f"SELECT {self._key} AS k FROM lake USING SAMPLE {_SAMPLE} ROWS").pl()
         keys = sample["k"].drop_nulls().unique().sort()
         step = max(1, len(keys) // (wanted + 1))
         chosen = keys.gather_every(step, offset=step).head(wanted)
-        return chosen.to_list(), [self._text(value) for value in chosen.to_list()]
+        return [self._text(value) for value in chosen.to_list()]
 
     def values(self, bounds: Sequence[str]) -> list[Any]:
         """Read bounds as values of the key."""
@@ -132,22 +134,40 @@ class LakeTexts:
         return self._connection.sql(f"SELECT {told} FROM lake WHERE {where}", params=values).pl()
 
 
+@dataclass
+class Progress:
+    """Which ranges were found equal: kept now and then, so that who was stopped can go on."""
+
+    bounds: list[str] | None = None
+    equal: set[int] = field(default_factory=set)
+    kept: Callable[[list[str], list[int]], None] = lambda _bounds, _equal: None
+
+
 def differing(
-    lake: LakeTexts, source: PostgresSnapshot, say: Callable[[str], None]
+    lake: LakeTexts, source: PostgresSnapshot, progress: Progress, say: Callable[[str], None]
 ) -> tuple[list[Range], Compared]:
-    """Give the ranges whose checksums differ, and the counts."""
-    values, bounds = lake.bounds(RANGE)
-    here = lake.sums(values)
-    parts = []
-    for part in source.sums(bounds, _AT_ONCE):
+    """Give the ranges whose checksums differ, and the counts; those known to be equal are not asked for."""
+    bounds = lake.bounds(RANGE) if progress.bounds is None else progress.bounds
+    sums = lake.sums(lake.values(bounds))
+    known = pl.col("range").is_in(list(progress.equal))
+    here, before = sums.filter(~known), int(sums.filter(known)["count"].sum())
+    wanted = [n for n in range(len(bounds) + 1) if n not in progress.equal]
+    schema = {"range": pl.Int64, "count": pl.Int64, "sum": pl.String}
+    parts, unkept, looked = [pl.DataFrame(schema=schema)], [pl.DataFrame(schema=schema)], time.monotonic()
+    for part in source.sums(bounds, wanted, _AT_ONCE):
         parts.append(part)
-        say(f"{source.source}: {sum(p['count'].sum() for p in parts)} rows summed up")
+        unkept.append(part)
+        say(f"{source.source}: {before + sum(p['count'].sum() for p in parts)} rows summed up")
+        if time.monotonic() - looked > _KEEP_SECONDS:
+            equal = pl.concat(unkept).join(here, on=["range", "count", "sum"], how="semi")
+            progress.kept(bounds, equal["range"].to_list())
+            unkept, looked = unkept[:1], time.monotonic()
     there = pl.concat(parts)
     both = here.join(there, on="range", how="full", coalesce=True, suffix="_source")
     ends: list[str | None] = [None, *bounds, None]
     ranges = [Range(ends[n], ends[n + 1]) for n in _unlike(both)]
-    total = Compared(both.height, len(ranges), int(here["count"].sum()), int(there["count"].sum()))
-    return ranges, total
+    rows = int(here["count"].sum()) + before, int(there["count"].sum()) + before
+    return ranges, Compared(both.height + len(progress.equal), len(ranges), *rows)
 
 
 def rows_of(

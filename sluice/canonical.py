@@ -1,10 +1,10 @@
 """Canonical text: one text for one value, written alike by DuckDB over the lake and by PostgreSQL.
 
 A contract's type says how: integers and decimals by their digits without trailing zeros; times as
-microseconds since 1970 (naive ones as UTC), dates as days; floats by their bits (-0.0 is 0.0, all NaN are one;
-a float of 32 bits counts as the shortest decimal that names it); bytes as hex; lists by their elements. What is
-no number, or no finite time, in a decimal or a time of PostgreSQL counts as null: its stream has no way to
-say it. Structs have no canonical text: they are not compared, and the report says so.
+microseconds since 1970 (naive ones as UTC), dates as days; floats by their bits (-0.0 is 0.0, all NaN are
+one; a float of 32 bits counts as the shortest decimal that names it); bytes as hex; lists by their elements.
+What is no number, or no finite time, in a decimal or a time of PostgreSQL counts as null: its stream has no
+way to say it. Structs have no canonical text: they are not compared, and the report says so.
 """
 
 from collections.abc import Sequence

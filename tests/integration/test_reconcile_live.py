@@ -13,6 +13,7 @@ import pytest
 from assets.reconcile import Asked, reconcile
 from demo.postgres import Postgres as Server
 from resources.lake import Lake
+from resources.source_postgres import PostgresSnapshot
 from sluice import Changes, Daily, Debezium, Postgres, tables
 from sluice.errors import DemoServerError, MarkerLateError, SettingsError
 from tests.engine import prove
@@ -208,3 +209,31 @@ def test_lost_changes_are_repaired_at_their_position_while_others_write(live, se
     verdict = run(lake, kafka, stream).verdict
     assert verdict.compared.equal, verdict.compared.rows
     prove(lake, stream)
+
+
+def test_one_that_was_stopped_goes_on_where_it_was(live, server, monkeypatch):
+    lake, kafka, _ = live
+    stream = contract(history=False)
+    with server.connect(autocommit=True) as session:
+        session.execute("INSERT INTO customers SELECT n, 'many', 1 FROM generate_series(2000, 2999) n")
+    monkeypatch.setattr("resources.text_compare.RANGE", 100)
+    monkeypatch.setattr("resources.text_compare._AT_ONCE", 1)
+    monkeypatch.setattr("resources.text_compare._KEEP_SECONDS", 0.0)
+    part, asked = PostgresSnapshot.part, []
+
+    def counted(self, bounds, start, stop):
+        asked.append(start)
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return part(self, bounds, start, stop)
+
+    monkeypatch.setattr(PostgresSnapshot, "part", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run(lake, kafka, stream)
+    first = len(asked)
+    verdict = run(lake, kafka, stream, resume=True).verdict
+    assert verdict.compared.equal
+    assert "ranges as of snapshot" in verdict.position
+    assert verdict.compared.ranges == 13
+    assert 13 - 5 <= len(asked) - first < 13, "what was found equal is not asked for again"
+    assert run(lake, kafka, stream, resume=True).verdict.position.count("ranges") == 0

@@ -1,6 +1,6 @@
 """Lake against a real PostgreSQL: values as text on both sides, and one position while others write."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import pandera.polars as pa
@@ -10,7 +10,7 @@ import pytest
 from demo.postgres import Postgres as Server
 from resources.source_postgres import snapshot_of
 from resources.table_sides import Side
-from resources.text_compare import LakeTexts, differing, rows_of
+from resources.text_compare import LakeTexts, Progress, differing, rows_of
 from sluice import Postgres
 from sluice.canonical import Texts, comparable
 from sluice.columns import model_columns, to_storage
@@ -64,15 +64,27 @@ TYPES = {
     "numbers": "bigint[]",
 }
 AT = datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)
+REST = [time(23, 59, 59, 999999), b"\x00\xff", ["a", None, "b,c"], [1, None]]
 ROWS = [
-    [1, -7, Decimal("12.3400"), 0.1, 0.1, True, "plain", AT, AT.replace(tzinfo=None), date(1900, 2, 28)]
-    + [datetime(1, 1, 1, 23, 59, 59, 999999).time(), b"\x00\xff", ["a", None, "b,c"], [1, None]],
+    [
+        1,
+        -7,
+        Decimal("12.3400"),
+        0.1,
+        0.1,
+        True,
+        "plain",
+        AT,
+        AT.replace(tzinfo=None),
+        date(1900, 2, 28),
+        *REST,
+    ],
     [2, None, None, None, None, None, None, None, None, None, None, None, None, None],
-    [3, 0, Decimal("0"), -0.0, -0.0, False, "", *([None] * 4), b"", [], []],
+    [3, 0, Decimal(0), -0.0, -0.0, False, "", *([None] * 4), b"", [], []],
     [4, 1, Decimal("-999999999999.0001"), float("nan"), float("nan"), True, "ä|~:1\n\t€𝄞", *([None] * 7)],
-    [5, 1, Decimal("1"), float("inf"), float("-inf"), True, "~", *([None] * 7)],
+    [5, 1, Decimal(1), float("inf"), float("-inf"), True, "~", *([None] * 7)],
     [6, 1, Decimal("0.1"), 1e300, 1e-30, True, "0:", *([None] * 7)],
-    [7, 1, Decimal("100"), 5e-324, 16777216.0, True, "e", *([None] * 7)],
+    [7, 1, Decimal(100), 5e-324, 16777216.0, True, "e", *([None] * 7)],
 ]
 
 
@@ -100,7 +112,7 @@ def compared(server, source, lake, tmp_path, columns=COLUMNS, keys=("id",), most
     texts = Texts(keys, tuple(c for c in columns if comparable(c)))
     here = LakeTexts(lake, texts, tmp_path)
     with snapshot_of(source, texts, server.dsn, **limits) as there:
-        ranges, total = differing(here, there, lambda _: None)
+        ranges, total = differing(here, there, Progress(), lambda _: None)
         rows, counts = rows_of(here, there, ranges, most)
     here.close()
     return total, rows, counts
@@ -137,10 +149,8 @@ def test_what_the_source_says_is_read_back_as_the_lake_stores_it(server, tmp_pat
 @pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("kind", ["bigint", "text", "uuid"])
 def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel):
-    class Named(pa.DataFrameModel):
-        id: int if kind == "bigint" else str
-        value: str
-
+    key_type = int if kind == "bigint" else str
+    named = type("Named", (pa.DataFrameModel,), {"__annotations__": {"id": key_type, "value": str}})
     key = {"bigint": "n", "text": "'kéy ' || n", "uuid": "md5(n::text)::uuid"}[kind]
     with server.connect(autocommit=True) as session:
         session.execute("DROP TABLE IF EXISTS many")
@@ -156,10 +166,11 @@ def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel)
     lake = Side([str(tmp_path / "many.parquet")], {"id": "id", "value": "value"})
     source = Postgres(table="many", connection="shop")
     total, rows, counts = compared(
-        server, source, lake, tmp_path, model_columns(Named), parallel=parallel, rows_per_second=1_000_000
+        server, source, lake, tmp_path, model_columns(named), parallel=parallel, rows_per_second=1_000_000
     )
     assert counts == {"missing": 0, "extra": 1, "different": 1}
-    assert total.ranges == 6 and total.differing in (1, 2)
+    assert total.ranges == 6
+    assert total.differing in (1, 2)
     assert set(rows["lake"].struct.field("value")) == {"v777", "v40000"}
 
 
