@@ -46,17 +46,20 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """
     at = ["_valid_from", "_source", "_timestamp", *ROW_COORDINATES]
     by_log = not stream.sequences and not isinstance(stream.value, Debezium)
-    timed = timed_order(changes) if by_log else pl.lit(None, pl.String)
     image = image_of(stream)
     named = pl.lit(None, pl.String) if image is None else image
-    told = changes.select("_op", "_position", *at, timed.alias("_timed"), named.alias("_image"))
+    told = changes.select("_op", "_position", *at, named.alias("_image"))
+    told = told.filter((pl.col("_op") == "t") | pl.col("_image").is_not_null())
+    told = told.with_columns((timed_order(told) if by_log else pl.lit(None, pl.String)).alias("_timed"))
     truncates = (
         told.filter(pl.col("_op") == "t")
         .sort(*ROW_COORDINATES)
         .unique("_position", keep="last", maintain_order=True)  # of equal positions the last
         .with_columns(_image=pl.lit(None, told.schema["_image"]))
     )
-    rows = told.filter(pl.col("_image").is_not_null() & (pl.col("_op") != "t"))
+    if image is None:
+        return truncates.rename({"_valid_from": "_until"}).drop("_op")
+    rows = told.filter(pl.col("_op") != "t")
     mark = _SOURCE.field("snapshot")
     if stream.snapshot is None:
         rows = rows.filter(mark.is_in([*FIRST, *LAST]))
