@@ -196,8 +196,8 @@ class _Work:
             raise SourceError(str(source), "it tells changes", "declare `Changes`")
         texts = Texts(stream.keys, tuple(c for c in stream.columns if comparable(c)))
         dsn = connection(source)
-        bounds = {"rows_per_second": self.asked.rows_per_second, "parallel": self.asked.parallel}
-        with snapshot_of(source, texts, dsn, **bounds) as there:
+        pace, sessions = self.asked.rows_per_second, self.asked.parallel
+        with snapshot_of(source, texts, dsn, rows_per_second=pace, parallel=sessions) as there:
             ends = ends_after_marker(self.kafka, stream, source, dsn)
             position = f"snapshot {there.visible.snapshot}, after {there.visible.lsn}"
             progress = Progress(kept=partial(note, self.lake, stream, report, position))

@@ -89,7 +89,7 @@ def _read(
     starts = owned.sort("first").select("partition", "tile", "stop", offset="first")
     seen = 0
     for partition, mine in owned.sort("first").group_by("partition", maintain_order=True):
-        span = {int(partition[0]): (int(mine["first"].min()), int(mine["stop"].max()))}  # type: ignore[arg-type, call-overload]
+        span = {int(partition[0]): (int(mine["first"].min()), int(mine["stop"].max()))}  # type: ignore[arg-type]
         for batch in kafka.read(stream.topic, span, max_rows=_ROWS, max_bytes=_BYTES):
             placed = batch.records.join_asof(starts, on="offset", by="partition", check_sortedness=False)
             yield placed.filter(pl.col("offset") < pl.col("stop"))

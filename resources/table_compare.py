@@ -190,11 +190,11 @@ class _Comparison:
             for k in self.keys
         )
         place = "ON listed.f{0} IS NOT DISTINCT FROM {1}._file AND listed.a{0} = {1}._at"
-        found = self.connection.sql(
+        found: pl.DataFrame = self.connection.sql(
             f"SELECT {own}, kind, CASE WHEN kind = '{DIFFERENT}' THEN "
             f"list_filter([{differs}], lambda x: x IS NOT NULL) ELSE [] END AS columns, "
             f"l.told AS lake, s.told AS source FROM listed "
             f"LEFT JOIN rows_0 l {place.format(0, 'l')} "
             f"LEFT JOIN rows_1 s {place.format(1, 's')} ORDER BY listed.id"
-        )
-        return found.pl()
+        ).pl()
+        return found

@@ -131,7 +131,10 @@ class LakeTexts:
         where, values = self._within(piece)
         names = zip(self._texts(), self.texts.names, strict=True)
         told = ", ".join(f"{text} AS {quoted(name)}" for text, name in names)
-        return self._connection.sql(f"SELECT {told} FROM lake WHERE {where}", params=values).pl()
+        found: pl.DataFrame = self._connection.sql(
+            f"SELECT {told} FROM lake WHERE {where}", params=values
+        ).pl()
+        return found
 
 
 @dataclass
