@@ -94,6 +94,8 @@ def edited(
         if action == "cut":
             return base[:value] if isinstance(base, list) else base
         return value if action == "set" else None
+    if base is None and action != "set":
+        return None
     head, rest = path[0], path[1:]
     if isinstance(base, list) or (base is None and isinstance(dtype, pl.List | pl.Array)):
         return _in_array(base or [], head, rest, action, value, dtype)

@@ -3,76 +3,16 @@
 import json
 import random
 
-import pandera.polars as pa
 import polars as pl
 import pytest
-from bson import json_util
-from changes import bronze, changes_of, decoded_silver
+from changes import bronze, decoded_silver
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mongodb_rows import Row, documents, row_of, versions
 from mongodb_story import FORMS, MODES, Story
 
-from sluice import Debezium, Document
 from sluice.decode_changes import decode_changes
-from sluice.extended_json import canonical, document
 from sluice.scd2 import fold
-
-TAKEN = ("_id", "name", "n", "tags", "address", "blob")
-
-
-class Row(pa.DataFrameModel):
-    id: int = pa.Field(metadata={"path": "_id"})
-    name: str = pa.Field(nullable=True)
-    n: int = pa.Field()
-    tags: pl.List(pl.String) = pa.Field(nullable=True)
-    address: pl.Struct({"city": pl.String, "points": pl.List(pl.Float64)}) = pa.Field(nullable=True)
-    city: str = pa.Field(nullable=True, metadata={"path": "address.city"})
-    blob: Document = pa.Field(nullable=True)
-    rest: Document = pa.Field(nullable=True, metadata={"path": "*"})
-
-
-def stream(*, history: bool):
-    return changes_of({}, "id", value=Debezium("mongodb"), schema=Row, history=history)
-
-
-def row_of(told: dict | None) -> dict | None:
-    """Say by hand what a document is in the columns."""
-    if told is None:
-        return None
-    address = told.get("address")
-    kept = {name: value for name, value in told.items() if name not in TAKEN}
-
-    def text(value):
-        return (
-            None
-            if value is None
-            else canonical(document(json_util.dumps(value, json_options=FORMS["canonical"])))
-        )
-
-    return {
-        "id": told["_id"],
-        "name": told.get("name"),
-        "n": told["n"],
-        "tags": told.get("tags"),
-        "address": None if address is None else {name: address.get(name) for name in ("city", "points")},
-        "city": (address or {}).get("city"),
-        "blob": text(told.get("blob")),
-        "rest": text(kept),
-    }
-
-
-def versions(states: list, key: int) -> list[tuple]:
-    """Give (row, begin, end) of a key by one pass in order; of one second the last state counts."""
-    last = {second: row_of(told) for at, second, told in states if at == key}
-    found, before = [], None
-    for second, row in last.items():
-        if row != before:
-            if found and before is not None:
-                found[-1] = (*found[-1][:2], second)
-            if row is not None:
-                found.append((row, second, None))
-        before = row
-    return found
 
 
 def silver_of(story: Story, of, seed: int) -> pl.DataFrame:
@@ -98,10 +38,10 @@ def test_the_fold_gives_the_collection_and_its_history(mode, seed, form, steps):
     for _ in range(steps):
         story.step()
     expected = sorted((row_of(d) for d in story.documents.values()), key=lambda row: row["id"])
-    now = fold(silver_of(story, stream(history=False), seed), stream(history=False))
+    now = fold(silver_of(story, documents(), seed), documents())
     names = list(Row.to_schema().columns)
     assert now.select(names).sort("id").to_dicts() == expected
-    history = fold(silver_of(story, stream(history=True), seed), stream(history=True))
+    history = fold(silver_of(story, documents(history=True), seed), documents(history=True))
     for key in range(4):
         mine = history.filter(pl.col("id") == key).sort("version")
         begins, ends = (mine[name].dt.epoch("s").to_list() for name in ("valid_from", "valid_to"))
