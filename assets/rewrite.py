@@ -49,12 +49,10 @@ class Writer:
     def add(self, rows: pl.DataFrame) -> None:
         """Add rows; what is not needed to fill a file is written by and by."""
         typed = rows.select(pl.col(name).cast(dtype) for name, dtype in self._files.schema.items())
-        if self._history:
-            closed = typed["valid_to"].is_not_null()
-            self._hold("closed", typed.filter(closed))
-            self._hold("open", typed.filter(~closed))
-        else:
-            self._hold("open", typed)
+        none = pl.zeros(typed.height, pl.Boolean, eager=True)
+        closed = typed["valid_to"].is_not_null() if self._history else none
+        for kind, mine in (("closed", closed), ("open", ~closed)):
+            self._hold(kind, typed if mine.all() else typed.filter(mine))
 
     def done(self) -> list[AddAction | RemoveAction]:
         """Write what is left; give what a commit is to do."""

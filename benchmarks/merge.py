@@ -40,6 +40,7 @@ CASES = {
     "hot": Case("changes of 5 % of the keys, in one bucket", "hot", 3, 0.01, ("floor", "ours", "delta-rs")),
     "late": Case("late changes of a history, ten versions a key", "late", 0.05, 0.005, ("floor", "ours")),
 }
+SCRIPTS = {"spark": "spark_merge.py", "delta-rs": "merge_rival.py"}
 NAMES = {
     "ours": "Sluice",
     "floor": "the same files read and written back",
@@ -50,7 +51,7 @@ NAMES = {
 
 def run(who: str, case: Case, lake: Path, keys: int, count: int) -> tuple[Cost, str]:
     """Run one step or contestant in a process of its own; give its cost, and its profile if it tells one."""
-    script = HERE / ("spark_merge.py" if who == "spark" else "merge_contestant.py")
+    script = HERE / SCRIPTS.get(who, "merge_contestant.py")
     given = [f"--who={who}", f"--kind={case.kind}", f"--lake={lake}", f"--keys={keys}", f"--count={count}"]
     done = subprocess.run([sys.executable, str(script), *given], capture_output=True, text=True, check=False)
     if done.returncode:

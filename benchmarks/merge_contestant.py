@@ -1,8 +1,8 @@
 """One contestant of `merge.py`, in a process of its own, on a lake of its own; says what it cost.
 
 `ours`: the merge as the asset calls it. `floor`: the files that `ours` would write again are read and written
-back by the same functions, and committed, with nothing else done. `delta-rs`: its MERGE of the newest row of
-each key, prepared beforehand. `profile`: `ours`, one bucket at a time, and where its CPU went.
+back by the same functions, and committed, with nothing else done. `profile`: `ours`, one bucket at a time,
+and where its CPU went. `made`, `wanted`: what a dimension says, and must say, as a digest.
 """
 
 import sys
@@ -16,7 +16,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import polars as pl
-from deltalake import DeltaTable
 from measure import arguments, measured, tell
 from merge_lake import HOT, contract, fill, send
 
@@ -27,6 +26,7 @@ from resources import new_files
 from resources.data_files import DataFiles
 from resources.lake import Lake
 from sluice import tables
+from sluice.scd2 import fold
 
 
 def ours(lake: Lake, kind: str) -> None:
@@ -49,20 +49,6 @@ def floor(lake: Lake, kind: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         actions = [action for done in pool.map(again, touched.rows()) for action in done]
     lake.commit(handle, actions)
-
-
-def delta_rs(lake: Lake, kind: str) -> None:
-    """Merge by delta-rs, as its documentation writes it."""
-    handle = DeltaTable(lake.path(tables.dimension(contract(history=False)).name))
-    source = pl.read_parquet(lake.path("source.parquet"))
-    among = f" AND t._bucket = {HOT}" if kind == "hot" else ""  # which spares it the others
-    (
-        handle.merge(source, f"t.id = s.id AND t._bucket = s._bucket{among}", "s", "t")
-        .when_matched_delete("s._op = 'd'")
-        .when_matched_update_all()
-        .when_not_matched_insert_all("s._op <> 'd'")
-        .execute()
-    )
 
 
 def profile(lake: Lake, kind: str) -> None:
@@ -101,11 +87,29 @@ def profile(lake: Lake, kind: str) -> None:
     print(f"PROFILE {shares}", flush=True)
 
 
+def digest(rows: pl.DataFrame) -> None:
+    """Print what tells tables of different rows apart, whatever their order."""
+    names = sorted(name for name in rows.columns if name != "_bucket")
+    print(f"DIGEST {rows.height} {rows.select(names).hash_rows().sort().hash(seed=0).sum()}", flush=True)
+
+
+def made(lake: Lake, kind: str) -> None:
+    """Tell what the dimension says."""
+    digest(lake.read(tables.dimension(contract(history=kind == "late"))).collect())
+
+
+def wanted(lake: Lake, kind: str) -> None:
+    """Tell what it must say: the fold over all of silver."""
+    stream = contract(history=kind == "late")
+    digest(fold(lake.read(tables.silver(stream)).collect(), stream))
+
+
 WHO: dict[str, Callable[[Lake, str], None]] = {
     "ours": ours,
     "floor": floor,
-    "delta-rs": delta_rs,
     "profile": profile,
+    "made": made,
+    "wanted": wanted,
 }
 
 
