@@ -112,8 +112,11 @@ class Verdict:
 def keep(lake: Lake, stream: Stream, verdict: Verdict, run_id: str) -> pl.DataFrame:
     """Write a verdict and its differences; give these as they are kept, masked."""
     found = verdict.compared
-    personal = {column.name for column in stream.columns if column.pii}
-    told = masked(found.rows, stream.keys if verdict.against == "source" else _PLACE, personal)
+    if verdict.against == "source":
+        personal = {column.name for column in stream.columns if column.pii}
+        told = masked(found.rows, stream.keys, personal)
+    else:  # what records hold is not known before they are decoded
+        told = masked(found.rows, _PLACE, {"key", "value", "headers"})
     common = {"stream": pl.lit(stream.name), "report": pl.lit(verdict.report)}
     rows = told.with_columns(**common).select(list(DIFFERENCES))
     row = {
