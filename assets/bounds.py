@@ -19,7 +19,7 @@ from resources.lake import Lake
 from sluice.contract import Stream
 from sluice.errors import PartitionsChangedError, TopicMissingError, TopicRecreatedError
 from sluice.partitions import Window
-from sluice.tables import TILES, TILES_TABLE
+from sluice.tables import REPAIR, TILES, TILES_TABLE
 from sluice.tiles import bounds, first_offset
 
 __all__ = ["Bounds", "close", "ensure", "every_epoch", "known", "stored"]
@@ -29,9 +29,13 @@ _AT_ONCE = 8  # partitions planned side by side
 
 
 def stored(lake: Lake, stream: Stream) -> pl.DataFrame:
-    """Read a stream's tiles of its epoch, in order (columns: TILES)."""
-    mine = (pl.col("stream") == stream.name) & (pl.col("epoch") == stream.epoch)
+    """Read a stream's tiles of its epoch, in order, without those of repairs (columns: TILES)."""
+    mine = (pl.col("stream") == stream.name) & _of_log(stream)
     return lake.read(TILES_TABLE).filter(mine).collect().sort("tile", "partition")
+
+
+def _of_log(stream: Stream) -> pl.Expr:
+    return (pl.col("epoch") == stream.epoch) & ~pl.col("tile").str.starts_with(REPAIR)
 
 
 def every_epoch(lake: Lake, stream: Stream, wanted: Iterable[str] | None = None) -> list[Bounds]:
@@ -76,7 +80,7 @@ def ensure(
     def step() -> None:
         handle = lake.ensure(TILES_TABLE)
         every = lake.scan(handle).filter(pl.col("stream") == stream.name).collect()
-        mine = every.filter(pl.col("epoch") == stream.epoch)
+        mine = every.filter(_of_log(stream))
         _refuse_another(stream, topic, mine)
         reached = seal(lake, stream, _closing(mine, windows, now))
         planned = _plan(kafka, stream, topic, mine, windows, now, reached)

@@ -7,6 +7,7 @@ import dagster as dg
 from assets.bronze import bronze_asset, bronze_checks, topic_asset
 from assets.dimensions import dimension_asset, dimension_checks
 from assets.gold import gold_assets
+from assets.reconciliation import reconciliation_asset, reconciliation_checks
 from assets.silver import silver_assets, silver_checks
 from sluice.contract import Changes, Stream
 from sluice.tables import LEDGER_TABLE, TILES_TABLE
@@ -25,6 +26,7 @@ def assets(streams: Sequence[Stream]) -> list[dg.AssetsDefinition | dg.AssetSpec
         *(bronze_asset(stream) for stream in streams),
         *(silver_assets(stream) for stream in streams),
         *(dimension_asset(stream) for stream in streams if isinstance(stream, Changes)),
+        *(reconciliation_asset(stream) for stream in streams),
         *gold_assets(streams),
     ]
 
@@ -35,4 +37,5 @@ def checks(streams: Sequence[Stream]) -> list[dg.AssetChecksDefinition]:
         *(bronze_checks(stream) for stream in streams),
         *(silver_checks(stream) for stream in streams),
         *(dimension_checks(stream) for stream in streams if isinstance(stream, Changes)),
+        *(reconciliation_checks(stream) for stream in streams),
     ]

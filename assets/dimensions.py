@@ -10,8 +10,8 @@ from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Changes
-from sluice.scd2 import intervals_broken, tracked
-from sluice.tables import EVERY_BUCKET
+from sluice.scd2 import forbidden_nulls, intervals_broken, tracked
+from sluice.tables import EVERY_BUCKET, REPAIR_PARTITION
 
 
 def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
@@ -56,18 +56,25 @@ def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
 
 
 def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
-    """Make the checks of `dimensions/<stream>`: its intervals, and keys seen in two Kafka partitions."""
+    """Make the checks of `dimensions/<stream>`: intervals, nulls, and keys seen in two Kafka partitions."""
 
     def intervals(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         rows = lake.read(tables.dimension(stream)).collect()
         return intervals_broken(rows, stream.keys, history=stream.history, track=tracked(stream))
 
     def spread(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
-        changes = lake.read(tables.silver(stream)).filter(pl.col("_bucket") != EVERY_BUCKET)
+        of_log = (pl.col("_bucket") != EVERY_BUCKET) & (pl.col("_partition") != REPAIR_PARTITION)
+        changes = lake.read(tables.silver(stream)).filter(of_log)
         seen = changes.group_by(stream.keys).agg(partitions=pl.col("_partition").n_unique())
         return seen.filter(pl.col("partitions") > 1).collect()
 
-    rules = [Rule("intervals_hold", "A key's intervals are disjoint, not empty and in order.", intervals)]
+    def nulls(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        return forbidden_nulls(lake.read(tables.dimension(stream)), stream).collect()
+
+    rules = [
+        Rule("intervals_hold", "A key's intervals are disjoint, not empty and in order.", intervals),
+        Rule("no_forbidden_nulls", "What is not null by the contract was sent for every version.", nulls),
+    ]
     if _ordered_by_offset(stream):
         says = (
             "Offsets order a key's changes within one Kafka partition only: keys seen in more are ordered by "

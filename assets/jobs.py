@@ -1,4 +1,4 @@
-"""Jobs: continuous mode; by hand replay of quarantine, acknowledging losses, making the ledger again."""
+"""Jobs: continuous mode, reconciliation, upkeep; by hand replay, acknowledging losses, the ledger again."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -10,6 +10,7 @@ from assets import aftermath
 from assets.continuous import Options, Run, kept
 from assets.flow import Pace
 from assets.maintain import maintain_job
+from assets.reconciliation import reconcile_job
 from assets.reingest import acknowledge
 from assets.replay import Choice, replay
 from assets.reports import Told
@@ -61,6 +62,7 @@ def jobs(streams: Sequence[Stream]) -> list[dg.JobDefinition]:
         _acknowledge_loss(streams),
         _verify_ledger(streams),
         maintain_job(streams),
+        reconcile_job(streams),
     ]
 
 

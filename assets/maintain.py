@@ -8,6 +8,7 @@ from assets.gold import gold_assets
 from assets.leases import WORKERS_TABLE
 from assets.maintenance import Keeping, maintain
 from assets.shell import failing_clearly
+from assets.verdicts import DIFFERENCES_TABLE, PROGRESS_TABLE, VERDICTS_TABLE
 from resources.settings import settings
 from resources.storage import LakeResource
 from sluice.contract import Stream
@@ -28,7 +29,13 @@ def maintain_job(streams: Sequence[Stream]) -> dg.JobDefinition:
     def maintain_tables(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         with failing_clearly():
             gold = ["/".join(key.path) for one in gold_assets(streams) for key in one.keys]
-            more = [*gold, WORKERS_TABLE.name]
+            more = [
+                *gold,
+                WORKERS_TABLE.name,
+                VERDICTS_TABLE.name,
+                DIFFERENCES_TABLE.name,
+                PROGRESS_TABLE.name,
+            ]
             maintain(lake.lake, streams, keeping(), more=more, say=context.log.info)
 
     @dg.job(name=JOB, description="Join small files, cut logs, delete what is not read any more.")

@@ -65,7 +65,6 @@ def _parts(doubted: pl.DataFrame) -> Iterator[list[str]]:
 
 def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     """Name what the equation of each tile is counted from (columns tile, claim, complete, records)."""
-    stored = bounds.stored(lake, stream)
     handle = lake.open(f"{layer}/{stream.name}")
     known = bounds.every_epoch(lake, stream)
     places = [(b, position(handle, stream, b)) for b in known]
@@ -77,6 +76,7 @@ def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
         schema={"tile": pl.String, "fact": pl.String, "complete": pl.Boolean},
         orient="row",
     )
+    stored = owned.select("tile")
     told = accounts.current(aftermath.ledger(lake, stream, layer))
     facts = [owned.select("tile", "fact"), told.select("tile", fact=pl.format("{} " * len(_TOLD), *_TOLD))]
     by_tile = ("partition.tile", "partition.tile")

@@ -13,6 +13,7 @@ from assets import aftermath, equations, proofs
 from assets.bronze import limits
 from assets.checked import Rule, Tiles, checks_of
 from assets.refine import Refined, refine
+from assets.repair import due
 from assets.shell import (
     RETRIES,
     Materialize,
@@ -79,7 +80,7 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
             done = refine(
                 lake.lake,
                 stream,
-                wanted,
+                [*wanted, *due(lake.lake, stream)],
                 run_id=context.run_id,
                 limits=limits(),
                 replace=config.replace,

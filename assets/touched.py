@@ -1,22 +1,28 @@
 """Which dates of gold a change concerns: those of the rows, and those whose as-of joins see another version.
 
 Rows tell their dates in the accounts of silver's commits. A dimension tells by what differs between two of
-its versions: every fact of that key within an interval that came or went, and, where that is the first
-version, also the facts before it, which are joined to it.
+its versions: a fact sees the number and the values of the version that holds its time, or of the first one
+where it is earlier than all; its date is concerned where that is another than before. When a version ends is
+not seen by the facts within it.
 """
 
 from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
+from deltalake import DeltaTable
 
 from assets import aftermath
 from assets.merge import files
+from resources.data_files import DataFiles
 from resources.dbt import AsOfJoin
 from resources.lake import Lake
 from sluice import tables
 from sluice.contract import Changes, Stream
 from sluice.errors import LakeError
+
+_EVER = -(2**63)  # before all times
+_SEEN = "_seen"
 
 
 def by_rows(lake: Lake, stream: Stream, since: int, upto: int) -> set[date]:
@@ -31,47 +37,99 @@ def by_dimension(
 ) -> set[date]:
     """Give the event dates of the facts that see another version of the dimension than before."""
     table = tables.dimension(dimension)
-    key = dimension.keys[0]
     after = lake.open(table.name, upto)
     if after is None:
         return set()
-    try:
-        before = lake.open(table.name, since)
-    except LakeError:  # not kept any more: every version of every key may be new
-        before = None
-    known = {} if before is None else files(before)
-    buckets = {bucket for _, bucket in known.items() ^ files(after).items()}
-    columns = {n: t for n, t in table.columns.items() if n not in ("_bucket", "_position", "_op")}
-    now, was = (
-        pl.DataFrame(schema=columns)
-        if handle is None
-        else _typed(lake.scan(handle).filter(pl.col("_bucket").is_in(list(buckets))).collect(), columns)
-        for handle in (after, before)
+    facts = lake.read(tables.silver(fact)).select(pl.col(join.key).alias("_key"), join.time, "_event_date")
+    time = facts.collect_schema()[join.time]
+    was, now = (
+        _seen(rows, dimension, time)
+        for rows in _differing(lake, dimension, _version(lake, table.name, since), after)
     )
-    changed = pl.concat(
-        [
-            was.join(now, on=list(columns), how="anti", nulls_equal=True),
-            now.join(was, on=list(columns), how="anti", nulls_equal=True),
-        ]
-    )
+    changed = _changed(was, now)
     if not changed.height:
         return set()
-    begins = pl.when(pl.col("version") > 1).then(pl.col("valid_from"))  # null: from the beginning of time
-    intervals = changed.select(pl.col(key).alias("_key"), _from=begins, _to=pl.col("valid_to"))
-    facts = lake.read(tables.silver(fact)).select(join.key, join.time, "_event_date")
-    met = facts.join(intervals.lazy(), left_on=join.key, right_on="_key")
-    within = (pl.col(join.time) >= pl.col("_from")).fill_null(value=True) & (
-        pl.col(join.time) < pl.col("_to")
-    ).fill_null(value=True)
-    return set(met.filter(within).select(pl.col("_event_date").unique()).collect()["_event_date"])
-
-
-def _typed(rows: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Give rows of an older version as the table is today: new columns null, types as wide as now."""
-    return rows.select(
-        (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
-        for name, dtype in columns.items()
+    met = facts.join(changed.lazy(), on="_key").filter(
+        pl.col(join.time).to_physical() >= pl.col("_from"),
+        (pl.col(join.time).to_physical() < pl.col("_to")).fill_null(value=True),
     )
+    return set(met.select(pl.col("_event_date").unique()).collect()["_event_date"])
+
+
+def _version(lake: Lake, name: str, since: int) -> DeltaTable | None:
+    """Open an older version; None where it is not kept any more: all may be new."""
+    try:
+        return lake.open(name, since)
+    except LakeError:
+        return None
+
+
+def _differing(
+    lake: Lake, dimension: Changes, before: DeltaTable | None, after: DeltaTable
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read the rows that only one of two versions has: first those of the older one.
+
+    Files that both have hold the same rows.
+    """
+    columns = tables.dimension(dimension).columns
+    names = [n for n in columns if n not in ("_bucket", "_position", "_op", "valid_to", "is_current")]
+    compared = {n: columns[n] for n in (*names, "valid_to")}
+    known, current = ({} if before is None else files(before)), files(after)
+    try:
+        was, now = (
+            pl.DataFrame(schema=compared)
+            if handle is None
+            else _typed(DataFiles(lake, handle).read(sorted(mine.keys() - other.keys())), compared)
+            for handle, mine, other in ((before, known, current), (after, current, known))
+        )
+    except FileNotFoundError:  # cleaned up meanwhile
+        return _differing(lake, dimension, None, after)
+    on = list(compared)
+    return was.join(now, on=on, how="anti", nulls_equal=True), now.join(
+        was, on=on, how="anti", nulls_equal=True
+    )
+
+
+def _typed(rows: pl.LazyFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Give rows of an older version as the table is today: new columns null, types as wide as now."""
+    known = rows.collect_schema()
+    return rows.select(
+        (pl.col(name) if name in known else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in columns.items()
+    ).collect(engine="streaming")
+
+
+def _seen(rows: pl.DataFrame, dimension: Changes, time: pl.DataType) -> pl.DataFrame:
+    """Give what facts see, and when: `_key`, `_from`, `_to` (null: ever after), `_seen`."""
+    begin, end = (pl.col(name).cast(time).to_physical() for name in ("valid_from", "valid_to"))
+    values = [n for n in rows.columns if n not in ("valid_from", "valid_to")]
+    told = rows.select(
+        pl.col(dimension.keys[0]).alias("_key"),
+        _from=begin,
+        _to=end,
+        _seen=pl.struct(*values, match=pl.lit("as_of")),
+    )
+    first = rows.filter(pl.col("version") == 1).select(
+        pl.col(dimension.keys[0]).alias("_key"),
+        _from=pl.lit(_EVER),
+        _to=begin,
+        _seen=pl.struct(*values, match=pl.lit("first_version")),
+    )
+    return pl.concat([told, first])
+
+
+def _changed(was: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """Give the parts of time in which two sides differ: `_key`, `_from`, `_to` (null: ever after)."""
+    both = pl.concat([was, now])
+    edges = pl.concat([both.select("_key", "_from"), both.select("_key", _from="_to").drop_nulls("_from")])
+    parts = edges.unique().sort("_key", "_from")
+    parts = parts.with_columns(_to=pl.col("_from").shift(-1).over("_key"))
+    for name, side in (("_was", was), ("_now", now)):
+        held = side.sort("_from").rename({_SEEN: name, "_to": "_until"})
+        parts = parts.sort("_from").join_asof(held, on="_from", by="_key", check_sortedness=False)
+        inside = (pl.col("_from") < pl.col("_until")).fill_null(value=True)
+        parts = parts.with_columns(pl.when(inside).then(name).alias(name)).drop("_until")
+    return parts.filter(pl.col("_was").ne_missing(pl.col("_now"))).select("_key", "_from", "_to")
 
 
 def versions(lake: Lake, streams: Sequence[Stream]) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""How long two tables of many rows take to be held together: `python benchmarks/reconcile.py --rows=100000000`.
+"""How long two tables of many rows take to be held together: `benchmarks/reconcile.py --rows=100000000`.
 
-The lake's table has 16 buckets of keys, the source's the same rows by region, seven columns each. Told are: the
-two scans alone (the least that any comparison costs), equal tables, and one row that differs.
+The lake's table has 16 buckets of keys, the source's the same rows in another order, seven columns each. Told
+are the two scans alone (the least that any comparison costs), equal tables, and one row that differs.
 """
 
 import subprocess
@@ -24,24 +24,26 @@ _CHANGED = "changed.parquet"
 
 def make(folder: Path, rows: int) -> None:
     """Write both tables, and in a file by itself one row of the source as it is after a change."""
-    shape = f"SELECT {_ROW}"
     for name, by in (("lake", "(i % 16)::INT AS _bucket"), ("source", "(i * 31 % 10)::INT AS part")):
+        if (folder / name).exists():
+            continue
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
-            made = connection.sql(f"{shape}, {by} FROM range({rows}) t(i)").to_arrow_reader(1_000_000)
-            write_deltalake(
-                str(folder / name),
-                made,
-                partition_by=[by.rsplit(" ", 1)[1]],
-                target_file_size=128 << 20,
-            )
+            query = f"SELECT {_ROW}, {by} FROM range({rows}) t(i)"  # noqa: S608  # constants
+            made = connection.sql(query).to_arrow_reader(1_000_000)
+            partition = by.rsplit(" ", 1)[1]
+            write_deltalake(str(folder / name), made, partition_by=[partition], target_file_size=128 << 20)
+    last = _files(folder, "source")[-1]
+    changed = "CASE WHEN file_row_number = 1000 THEN 'other' ELSE name END AS name"
     with duckdb.connect() as connection:
-        files = DeltaTable(str(folder / "source")).file_uris()
-        last = sorted(files)[-1]
         connection.execute(
-            f"COPY (SELECT * EXCLUDE (file_row_number) REPLACE (CASE WHEN file_row_number = 1000 THEN 'other' ELSE name END AS name) "
-            f"FROM read_parquet('{last}', file_row_number = true)) TO '{folder / _CHANGED}' (COMPRESSION zstd)"
+            f"COPY (SELECT * EXCLUDE (file_row_number) REPLACE ({changed}) "  # noqa: S608  # constants
+            f"FROM read_parquet('{last}', file_row_number = true)) TO '{folder / _CHANGED}'"
         )
+
+
+def _files(folder: Path, name: str) -> list[str]:
+    return sorted(DeltaTable(str(folder / name)).file_uris())
 
 
 def part(folder: Path, what: str) -> None:
@@ -50,8 +52,7 @@ def part(folder: Path, what: str) -> None:
     from resources.table_sides import Side  # noqa: PLC0415
 
     names = {name: name for name in _COLUMNS}
-    lake = sorted(DeltaTable(str(folder / "lake")).file_uris())
-    source = sorted(DeltaTable(str(folder / "source")).file_uris())
+    lake, source = _files(folder, "lake"), _files(folder, "source")
     if what == "one row differs":
         source = [*source[:-1], str(folder / _CHANGED)]
 
@@ -60,7 +61,8 @@ def part(folder: Path, what: str) -> None:
             connection.execute("SET preserve_insertion_order = false")
             every = ", ".join(f"max({name})" for name in _COLUMNS)
             for files in (lake, source):
-                connection.execute(f"SELECT count(*), {every} FROM read_parquet({files!r})").fetchall()
+                query = f"SELECT count(*), {every} FROM read_parquet({files!r})"  # noqa: S608  # constants
+                connection.execute(query).fetchall()
         return 2
 
     def held() -> int:

@@ -195,6 +195,14 @@ class KafkaResource(dg.ConfigurableResource[None]):
 
     def _broker_stamps(self, name: str) -> bool:
         """Tell whether the broker stamps a topic's records; where we may not know, it is not relied on."""
+        return self._configured(name, "message.timestamp.type") == "LogAppendTime"
+
+    def compacts(self, name: str) -> bool:
+        """Tell whether a topic's log is compacted, as far as we may know: then records leave it anywhere."""
+        return "compact" in (self._configured(name, "cleanup.policy") or "")
+
+    def _configured(self, name: str, option: str) -> str | None:
+        """Give an option of a topic; None where it is not told."""
         resource = ConfigResource(ResourceType.TOPIC, name)
 
         def question(admin: Any, wanted: Sequence[Any], seconds: float) -> Any:
@@ -203,8 +211,8 @@ class KafkaResource(dg.ConfigurableResource[None]):
         try:
             found = self._described(name, question, resource)
         except KafkaAccessError:  # reading a topic does not include its configuration
-            return False
-        return found is not None and bool(found["message.timestamp.type"].value == "LogAppendTime")
+            return None
+        return None if found is None else str(found[option].value)
 
     def _described(self, name: str, question: Any, thing: Any) -> Any:
         """Ask for a description of one thing; None from a broker in memory, which has none to give."""

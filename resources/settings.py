@@ -114,6 +114,24 @@ class Settings(BaseSettings):
         default=24, description="The most tiles that the arrivals sensor asks for at once."
     )
 
+    source_connections: dict[str, SecretStr] = Field(
+        default={},
+        description=(
+            "Addresses of the databases that lakes are reconciled with, by name, as a JSON object such as "
+            '`{"shop": "postgresql://…"}`; never shown.'
+        ),
+    )
+    reconcile_overlap: Literal["queue", "skip", "fail"] = Field(
+        default="queue",
+        description="What a reconciliation does while another of its stream runs: `queue`, `skip`, `fail`.",
+    )
+    reconcile_rows_per_second: PositiveInt | None = Field(
+        default=None, description="The most rows that are asked of a source in a second. Unset: no bound."
+    )
+    reconcile_parallel: PositiveInt = Field(
+        default=1, description="How many ranges of keys a source computes side by side."
+    )
+
     continuous_streams: str | None = Field(
         default=None,
         description="The streams that run continuously, names after commas: the sensor `keepalive` asks.",

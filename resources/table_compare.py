@@ -1,12 +1,14 @@
 """Two sides of files held together in DuckDB: which rows differ, found by checksums, each side read once.
 
-Keys are hashed into a grid: the rows of the grid are ranges of the hash's first bits, its columns ranges of the
-bits after them, and each has a count and the sum of its rows' hashes. A row that differs shows in one row and in
-one column of the grid, so only what lies where they cross is looked at: the key columns once more, then the few
-rows in doubt, at their place in their file. Where much differs, all rows of the ranges that differ are
-compared by their hashes, with the connection's memory as the bound. Hashes are DuckDB's: they are compared within one
-process and never kept.
+Keys are hashed into a grid: its rows are ranges of the hash's first bits, its columns ranges of the bits
+after them, and each has a count and the sum of its rows' hashes. A row that differs shows in one row and in
+one column of the grid, so only what lies where they cross is looked at: the key columns once more, then the
+few rows in doubt, at their place in their file. Where much differs, all rows of the ranges that differ are
+compared by their hashes, with the connection's memory as the bound. Hashes are DuckDB's: they are compared
+within one process and never kept.
 """
+
+# ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from resources.table_sides import Side
+from resources.table_sides import Side, opened
 from sluice.comparable import alike, quoted, text
 from sluice.compared import DIFFERENT, EXTRA, MISSING, Compared
 
@@ -41,13 +43,7 @@ def compare(
     A key that a side has more than once differs, unless the other has the same rows as often. `folder` holds
     what does not fit into `memory`.
     """
-    with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = {text(memory)}")
-        connection.execute(f"SET temp_directory = {text(str(folder))}")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET preserve_insertion_order = false")
-        if threads:
-            connection.execute(f"SET threads = {threads}")
+    with opened(folder, memory, threads) as connection:
         return _Comparison(connection, (lake, source), list(keys), most).run()
 
 
@@ -61,10 +57,7 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.values = [name for name in self.sides[0].names if name not in self.keys]
         for number, side in enumerate(self.sides):
-            if side.instead is not None:
-                for name, rows in zip(("gone", "new"), side.instead, strict=True):
-                    self.connection.register(f"{name}_{number}", rows.to_arrow())
-            self.connection.execute(f"CREATE VIEW side_{number} AS {self._relation(number, side)}")
+            side.show(self.connection, f"side_{number}", self.keys)
         types = [self._types(f"side_{number}") for number in (0, 1)]
         names = [*self.keys, *self.values]
         both = alike(types[0], types[1], [(name, name) for name in names])
@@ -72,25 +65,6 @@ class _Comparison:
 
     def _types(self, relation: str) -> dict[str, str]:
         return {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {relation}").fetchall()}
-
-    def _relation(self, number: int, side: Side) -> str:
-        """Write a side as a query of the columns compared, with each row's place."""
-        if not side.files:
-            nothing = ", ".join(f"NULL AS {quoted(name)}" for name in side.names)
-            base = f"SELECT {nothing}, NULL::VARCHAR AS _file, NULL::BIGINT AS _at WHERE false"
-        else:
-            base = (
-                f"SELECT {side.columns()}, __file AS _file, file_row_number AS _at "
-                f"FROM {_files(side.files)} WHERE {side.where}"
-            )
-        if side.instead is None:
-            return base
-        on = " AND ".join(f"b.{quoted(k)} = g.{quoted(k)}" for k in self.keys)
-        own = ", ".join(quoted(name) for name in side.names)
-        return (
-            f"SELECT b.* FROM ({base}) b ANTI JOIN gone_{number} g ON {on} UNION ALL BY NAME "
-            f"SELECT {own}, NULL::VARCHAR AS _file, row_number() OVER () - 1 AS _at FROM new_{number}"
-        )
 
     def run(self) -> Compared:
         """Compare."""
@@ -142,10 +116,12 @@ class _Comparison:
         same = " AND ".join(f"l.k{i} IS NOT DISTINCT FROM s.k{i}" for i in range(len(self.keys)))
         self.connection.execute(
             "CREATE TEMP TABLE found AS SELECT "
-            f"CASE WHEN l.n IS NULL THEN '{MISSING}' WHEN s.n IS NULL THEN '{EXTRA}' ELSE '{DIFFERENT}' END AS kind, "
+            f"CASE WHEN l.n IS NULL THEN '{MISSING}' WHEN s.n IS NULL THEN '{EXTRA}' "
+            f"ELSE '{DIFFERENT}' END AS kind, "
             f"{', '.join(f'coalesce(l.k{i}, s.k{i}) AS k{i}' for i in range(len(self.keys)))}, "
             "l.f AS f0, l.a AS a0, s.f AS f1, s.a AS a1 "
-            f"FROM ({gathered} FROM doubtful_0 GROUP BY ALL) l FULL JOIN ({gathered} FROM doubtful_1 GROUP BY ALL) s "
+            f"FROM ({gathered} FROM doubtful_0 GROUP BY ALL) l "
+            f"FULL JOIN ({gathered} FROM doubtful_1 GROUP BY ALL) s "
             f"ON {same} WHERE l.n IS DISTINCT FROM s.n OR l.h IS DISTINCT FROM s.h"
         )
         counts = dict(self.connection.execute("SELECT kind, count(*) FROM found GROUP BY 1").fetchall())
@@ -201,7 +177,8 @@ class _Comparison:
             raw = ", ".join(quoted(name) for name in names)
             held = ", ".join(f"{self.alike[number][name]} AS v{i}" for i, name in enumerate(names))
             packed = ", ".join(f"{quoted(name)} := {quoted(name)}" for name in names)
-            query = f"SELECT _file, _at, {held}, struct_pack({packed}) AS told FROM (SELECT _file, _at, {raw} FROM side_{number})"
+            own = f"SELECT _file, _at, {raw} FROM side_{number}"
+            query = f"SELECT _file, _at, {held}, struct_pack({packed}) AS told FROM ({own})"
             self.connection.execute(f"CREATE TEMP TABLE rows_{number} AS {query} WHERE false")
             for at in self._at(f"SELECT f{number} AS _file, a{number} AS _at FROM listed"):
                 self.connection.execute(f"INSERT INTO rows_{number} {query} WHERE {at}")
@@ -213,18 +190,11 @@ class _Comparison:
             for k in self.keys
         )
         place = "ON listed.f{0} IS NOT DISTINCT FROM {1}._file AND listed.a{0} = {1}._at"
-        found = self.connection.sql(
+        found: pl.DataFrame = self.connection.sql(
             f"SELECT {own}, kind, CASE WHEN kind = '{DIFFERENT}' THEN "
             f"list_filter([{differs}], lambda x: x IS NOT NULL) ELSE [] END AS columns, "
             f"l.told AS lake, s.told AS source FROM listed "
-            f"LEFT JOIN rows_0 l {place.format(0, 'l')} LEFT JOIN rows_1 s {place.format(1, 's')} ORDER BY listed.id"
-        )
-        return found.pl()
-
-
-def _files(files: Sequence[str]) -> str:
-    listed = ", ".join(text(file) for file in files)
-    return (
-        f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false, "
-        "filename = '__file', file_row_number = true)"
-    )
+            f"LEFT JOIN rows_0 l {place.format(0, 'l')} "
+            f"LEFT JOIN rows_1 s {place.format(1, 's')} ORDER BY listed.id"
+        ).pl()
+        return found

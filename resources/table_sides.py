@@ -1,9 +1,11 @@
 """A side of a comparison as DuckDB reads it: the files of a table, and rows that stand in for some of them.
 
 Decides what is read where it lies and what is copied first: files on this machine are read in place; what
-DuckDB cannot reach or read right (object stores, deletion vectors, renamed or partition columns) is copied once
-to a folder of the run, as a stream. It refuses a table without the columns that are to be compared.
+DuckDB cannot reach or read right (object stores, deletion vectors, renamed or partition columns) is copied
+once to a folder of the run, as a stream. It refuses a table without the columns that are to be compared.
 """
+
+# ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from glob import glob
 from pathlib import Path
 from urllib.parse import unquote
 
+import duckdb
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
@@ -18,7 +21,7 @@ from deltalake.exceptions import TableNotFoundError
 from resources.lake import Lake
 from resources.outages import reading
 from sluice import sources
-from sluice.comparable import quoted
+from sluice.comparable import quoted, text
 from sluice.errors import SourceError
 
 
@@ -38,9 +41,31 @@ class Side:
     where: str = "true"
     instead: tuple[pl.DataFrame, pl.DataFrame] | None = None
 
-    def columns(self) -> str:
-        """Give the list of columns, named as the contract does."""
-        return ", ".join(f"{quoted(there)} AS {quoted(name)}" for name, there in self.names.items())
+    def show(self, connection: duckdb.DuckDBPyConnection, name: str, keys: Sequence[str]) -> None:
+        """Make a view of the columns compared, and of each row's place (`_file`, null: no file; `_at`)."""
+        base = self._of_files()
+        if self.instead is not None:
+            for part, rows in zip(("gone", "new"), self.instead, strict=True):
+                connection.register(f"{name}_{part}", rows.to_arrow())
+            on = " AND ".join(f"b.{quoted(k)} = g.{quoted(k)}" for k in keys)
+            own = ", ".join(quoted(name) for name in self.names)
+            base = (
+                f"SELECT b.* FROM ({base}) b ANTI JOIN {name}_gone g ON {on} UNION ALL BY NAME "
+                f"SELECT {own}, NULL::VARCHAR AS _file, row_number() OVER () - 1 AS _at FROM {name}_new"
+            )
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS {base}")
+
+    def _of_files(self) -> str:
+        if not self.files:
+            nothing = ", ".join(f"NULL AS {quoted(name)}" for name in self.names)
+            return f"SELECT {nothing}, NULL::VARCHAR AS _file, NULL::BIGINT AS _at WHERE false"
+        columns = ", ".join(f"{quoted(there)} AS {quoted(name)}" for name, there in self.names.items())
+        listed = ", ".join(text(file) for file in self.files)
+        files = (
+            f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false, "
+            "filename = '__file', file_row_number = true)"
+        )
+        return f"SELECT {columns}, __file AS _file, file_row_number AS _at FROM {files} WHERE {self.where}"
 
 
 def delta_side(
@@ -110,3 +135,15 @@ def _copied(rows: pl.LazyFrame, folder: Path) -> str:
     path = folder / f"copy-{len(list(folder.iterdir()))}.parquet"
     rows.sink_parquet(path, compression="zstd", compression_level=1)
     return str(path)
+
+
+def opened(folder: Path, memory: str = "1500MB", threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB within bounds; `folder` holds what does not fit into `memory`."""
+    connection = duckdb.connect()
+    connection.execute(f"SET memory_limit = {text(memory)}")
+    connection.execute(f"SET temp_directory = {text(str(folder))}")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET preserve_insertion_order = false")
+    if threads:
+        connection.execute(f"SET threads = {threads}")
+    return connection

@@ -75,24 +75,27 @@ def told_by(handle: DeltaTable, after: int, members: Iterable[str]) -> list[dict
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
-def changed(handle: DeltaTable, after: int, column: str) -> set[str | None] | None:
-    """Give the values of a partition column whose rows changed after a version; compaction changes none.
+def moved(handle: DeltaTable, after: int) -> pl.DataFrame | None:
+    """List the data files that came and went with commits after a version; compaction moves no rows.
 
     Returns:
-        the values as text; None where it cannot be told: a commit was cleaned up, or is not there yet.
+        `action` (add, remove), `path`, `value` (of the partition column, as text), in the commits' order;
+        None where it cannot be told: a commit was cleaned up, or is not there yet.
     """
-    upto = int(handle.version())
+    upto, column = int(handle.version()), handle.metadata().partition_columns[0]
     if not 0 <= after <= upto:
         return None
-    schema = {"dataChange": pl.Boolean(), "partitionValues": pl.Struct({column: pl.String})}
-    found: set[str | None] = set()
+    values = pl.Struct({column: pl.String})
+    schema = {"path": pl.String(), "dataChange": pl.Boolean(), "partitionValues": values}
+    found = [pl.DataFrame(schema={"action": pl.String, "path": pl.String, "value": pl.String})]
     for action in ("add", "remove") if after < upto else ():
         try:
             files = _actions(handle, _names(after, upto), action, schema).filter("dataChange")
         except FileNotFoundError:
             return None
-        found |= set(files["partitionValues"].struct.field(column))
-    return found
+        value = pl.col("partitionValues").struct.field(column).alias("value")
+        found.append(files.select(pl.lit(action).alias("action"), "path", value))
+    return pl.concat(found)
 
 
 def _actions(

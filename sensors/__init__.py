@@ -9,7 +9,7 @@ from resources.dbt import as_of_joins, prepared_manifest
 from sensors.arrivals import arrivals_sensor
 from sensors.automation import automation_sensors
 from sensors.keepalive import keepalive_sensor
-from sensors.schedules import gold_schedule, maintain_schedule
+from sensors.schedules import gold_schedule, maintain_schedule, reconcile_schedule
 from sensors.touched_dates import touched_dates_sensor
 from sluice.contract import Stream
 
@@ -22,6 +22,7 @@ def triggers(streams: Sequence[Stream]) -> list[dg.SensorDefinition | dg.Schedul
         arrivals_sensor(streams),
         keepalive_sensor(),
         maintain_schedule(),
+        reconcile_schedule(),
         *automation_sensors(),
     ]
     for gold in gold_assets(streams):

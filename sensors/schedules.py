@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.maintain import JOB
+from assets.reconciliation import JOB as RECONCILE
 
 
 def maintain_schedule() -> dg.ScheduleDefinition:
@@ -14,6 +15,18 @@ def maintain_schedule() -> dg.ScheduleDefinition:
         cron_schedule="0 4 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
+def reconcile_schedule() -> dg.ScheduleDefinition:
+    """Make the weekly reconciliation of streams that declare a source, Sunday 05:00 UTC; off at first."""
+    return dg.ScheduleDefinition(
+        name="reconcile_weekly",
+        description="Holds the lake against the sources that contracts declare.",
+        job_name=RECONCILE,
+        cron_schedule="0 5 * * 0",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
     )
 
 

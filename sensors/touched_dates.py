@@ -108,7 +108,7 @@ def _failed(instance: dg.DagsterInstance, tables: Sequence[str]) -> list[str]:
     """Name the checks of some tables, and of the silver behind them, that stand failed."""
     named = {
         "silver": ("accounts_balance", "records_accounted_for", "no_tile_left_failed"),
-        "dimensions": ("intervals_hold",),
+        "dimensions": ("intervals_hold", "no_forbidden_nulls"),
     }
     silver = {f"silver/{table.split('/')[1]}" for table in tables}
     keys = [

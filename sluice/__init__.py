@@ -1,6 +1,19 @@
 """Sluice: a typed streaming lakehouse. These are the words that a contract in `streams/` uses."""
 
+from sluice.columns import Document
 from sluice.contract import Changes, Debezium, Events, Json
 from sluice.partitions import Daily, Hourly
+from sluice.sources import Delta, Parquet, Postgres
 
-__all__ = ["Changes", "Daily", "Debezium", "Events", "Hourly", "Json"]
+__all__ = [
+    "Changes",
+    "Daily",
+    "Debezium",
+    "Delta",
+    "Document",
+    "Events",
+    "Hourly",
+    "Json",
+    "Parquet",
+    "Postgres",
+]

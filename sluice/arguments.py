@@ -26,6 +26,8 @@ _TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 _MOST_EPOCHS = 2**31 - 1
 _SHOWN = 200  # characters of a value
 _SOURCES = ("postgresql", "mongodb", "mysql")
+_DECIMAL = (None, "precise", "string", "double")
+_BINARY = ("base64", "base64-url-safe", "hex")
 _EPOCHS = (None, "s", "ms", "us", "ns")
 
 
@@ -167,6 +169,16 @@ _INNER: tuple[tuple[str, type, str, Callable[[Any], bool], str], ...] = (
     ("value", Json, "timezone", _zone, "a time zone such as 'UTC' or 'Europe/Berlin'"),
     ("value", Json, "epoch", lambda value: value in _EPOCHS, "None, 's', 'ms', 'us' or 'ns'"),
     ("value", Debezium, "source", lambda value: value in _SOURCES, "'postgresql', 'mongodb' or 'mysql'"),
+    (
+        "value",
+        Debezium,
+        "unavailable",
+        lambda value: isinstance(value, str) and bool(value),
+        "text: the connector's unavailable.value.placeholder",
+    ),
+    ("value", Debezium, "binary", lambda value: value in _BINARY, f"one of {', '.join(map(repr, _BINARY))}"),
+    ("value", Debezium, "decimal", lambda value: value in _DECIMAL, "None, 'precise', 'string' or 'double'"),
+    ("value", Debezium, "unwrapped", lambda value: isinstance(value, bool), "True or False"),
     ("partitions", Hourly, "start", _start, "text such as '2026-01-01' or '2026-01-01-05:00'"),
     ("partitions", Daily, "start", _start, "text such as '2026-01-01'"),
     ("partitions", Daily, "timezone", _zone, "a time zone such as 'UTC' or 'Europe/Berlin'"),

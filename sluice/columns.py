@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+from pandera.dtypes import immutable
+from pandera.engines import polars_engine
 
 _UNSIGNED: dict[type[pl.DataType], pl.DataType] = {
     pl.UInt8: pl.Int16(),
@@ -17,9 +19,25 @@ _UNSIGNED: dict[type[pl.DataType], pl.DataType] = {
 }
 
 
+REST = "*"  # the path of all members that no column takes
+
+
+@polars_engine.Engine.register_dtype
+@immutable
+class Document(polars_engine.String):
+    """The type of a column that keeps a MongoDB value whole: as String, in canonical Extended JSON.
+
+    With `pa.Field(metadata={"path": "*"})` it keeps all members that no other column takes.
+    """
+
+    def check(self, pandera_dtype: Any, data_container: Any = None) -> bool:  # noqa: ARG002  # pandera's
+        """Tell whether data of a type can be of this one."""
+        return isinstance(pandera_dtype, polars_engine.String)
+
+
 @dataclass(frozen=True)
 class Column:
-    """One column of a contract."""
+    """One column of a contract; `document` marks those of type `Document`."""
 
     name: str
     dtype: pl.DataType
@@ -27,6 +45,7 @@ class Column:
     path: tuple[str, ...]
     description: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+    document: bool = False
 
     @property
     def storage(self) -> pl.DataType:
@@ -51,25 +70,25 @@ def storage_dtype(dtype: pl.DataType) -> pl.DataType:
         case pl.Datetime():
             return pl.Datetime("us", "UTC" if dtype.time_zone else None)
         case pl.List() | pl.Array():
-            return pl.List(storage_dtype(_dtype(dtype.inner)))
+            return pl.List(storage_dtype(model_dtype(dtype.inner)))
         case pl.Struct():
-            return pl.Struct({f.name: storage_dtype(_dtype(f.dtype)) for f in dtype.fields})
+            return pl.Struct({f.name: storage_dtype(model_dtype(f.dtype)) for f in dtype.fields})
         case _:
             return dtype
 
 
-def _dtype(dtype: Any) -> pl.DataType:
+def model_dtype(dtype: Any) -> pl.DataType:
     """Turn a dtype class, as pandera gives it and lists and structs keep it, into an instance."""
     match dtype:
         case type():
             instance: pl.DataType = dtype()
             return instance
         case pl.List():
-            return pl.List(_dtype(dtype.inner))
+            return pl.List(model_dtype(dtype.inner))
         case pl.Array():
-            return pl.Array(_dtype(dtype.inner), dtype.size)
+            return pl.Array(model_dtype(dtype.inner), dtype.size)
         case pl.Struct():
-            return pl.Struct({f.name: _dtype(f.dtype) for f in dtype.fields})
+            return pl.Struct({f.name: model_dtype(f.dtype) for f in dtype.fields})
         case pl.DataType():
             return dtype
     raise TypeError(f"{dtype!r} is no polars type")
@@ -84,11 +103,12 @@ def model_columns(model: Any) -> tuple[Column, ...]:
         columns.append(
             Column(
                 name=name,
-                dtype=_dtype(column.dtype.type),
+                dtype=model_dtype(column.dtype.type),
                 nullable=bool(column.nullable),
                 path=path,
                 description=column.description,
                 metadata=metadata,
+                document=isinstance(column.dtype, Document),
             )
         )
     return tuple(columns)
@@ -119,10 +139,10 @@ def _stored(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         case pl.Array():
             return _stored(value.arr.to_list(), pl.List(dtype.inner))
         case pl.List():
-            return value.list.eval(_stored(pl.element(), _dtype(dtype.inner)))
+            return value.list.eval(_stored(pl.element(), model_dtype(dtype.inner)))
         case pl.Struct():
             fields = [
-                _stored(value.struct.field(f.name), _dtype(f.dtype)).alias(f.name) for f in dtype.fields
+                _stored(value.struct.field(f.name), model_dtype(f.dtype)).alias(f.name) for f in dtype.fields
             ]
             return pl.when(value.is_not_null()).then(pl.struct(fields))
         case _:

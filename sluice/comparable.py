@@ -1,9 +1,9 @@
 """Which values are equal: what two sides of a comparison are turned into before they are held together.
 
-Values count, not how they are stored: integers of any width, decimals of any scale, times of any unit and zone
-(naive ones are UTC). A float equals a float of the same value; NaN equals NaN, and -0.0 equals 0.0. Text,
-UUIDs and enums are compared as text, byte by byte. Types that have nothing in common are compared as text,
-so they differ unless they read the same. Expressions and types are DuckDB's.
+Values count, not how they are stored: integers of any width, decimals of any scale, times of any unit and
+zone (naive ones are UTC). A float equals a float of the same value; NaN equals NaN, and -0.0 equals 0.0.
+Text, UUIDs and enums are compared as text, byte by byte. Types that have nothing in common are compared as
+text, so they differ unless they read the same. Expressions and types are DuckDB's.
 """
 
 import re
@@ -53,8 +53,7 @@ def _pair(left: str, left_type: str, right: str, right_type: str) -> tuple[str, 
     if both <= {"integer", "decimal", "float"}:
         return _cast(left, "DOUBLE"), _cast(right, "DOUBLE")
     if both <= {"moment", "date"}:
-        unit = "epoch_ns" if "TIMESTAMP_NS" in (left_type, right_type) else "epoch_us"
-        return _counted(unit, left), _counted(unit, right)
+        return _moment(left, left_type), _moment(right, right_type)
     if both <= {"time", "integer"}:  # the lake keeps times of day as microseconds
         return _clock(left, kinds[0]), _clock(right, kinds[1])
     return _cast(left, "VARCHAR"), _cast(right, "VARCHAR")
@@ -93,8 +92,9 @@ def _trimmed(value: str, scale: int) -> str:
     return f"rtrim(rtrim({digits}, '0'), '.')" if scale else digits
 
 
-def _counted(unit: str, value: str) -> str:
-    return f"{unit}({value})"
+def _moment(value: str, name: str) -> str:
+    """Count nanoseconds since 1970; microseconds reach further than 64 bits of nanoseconds."""
+    return f"epoch_ns({value})::HUGEINT" if name.endswith("_NS") else f"epoch_us({value})::HUGEINT * 1000"
 
 
 def _clock(value: str, kind: str) -> str:

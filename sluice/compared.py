@@ -52,8 +52,8 @@ class Compared:
 
     def of_rows(self, rows: pl.DataFrame) -> "Compared":
         """Give the outcome with other rows, counted anew."""
-        counts = {kind: rows.filter(pl.col("kind") == kind).height for kind in KINDS}
-        return replace(self, rows=rows, **counts)
+        missing, extra, different = (rows.filter(pl.col("kind") == kind).height for kind in KINDS)
+        return replace(self, rows=rows, missing=missing, extra=extra, different=different)
 
 
 def masked(rows: pl.DataFrame, keys: Sequence[str], personal: Collection[str]) -> pl.DataFrame:

@@ -18,6 +18,8 @@ from sluice.columns import Column, model_columns
 from sluice.partitions import Partitions
 from sluice.sources import Source
 
+UNAVAILABLE = "__debezium_unavailable_value"
+
 Where = pl.Expr | Mapping[str, Any]
 
 
@@ -35,9 +37,21 @@ class Json:
 
 @dataclass(frozen=True)
 class Debezium:
-    """Values are Debezium change events in JSON, with or without their schema block."""
+    """Values are Debezium change events in JSON, with or without their schema block.
+
+    `unavailable`, `binary` and `decimal` are the connector's `unavailable.value.placeholder`,
+    `binary.handling.mode` (`bytes` is written as base64) and `decimal.handling.mode`; a schema block says
+    itself how decimals are written, and where neither does, a text that could be both digits and base64 is
+    refused. `unwrapped` says that values are rows which its transformation unwrapped without rewriting
+    deletes: then a tombstone is a delete of its key, and changes are ordered by the Kafka offset. Unwrapped
+    rows with `__deleted` need no such word.
+    """
 
     source: Literal["postgresql", "mongodb", "mysql"]
+    unavailable: str = UNAVAILABLE
+    binary: Literal["base64", "base64-url-safe", "hex"] = "base64"
+    decimal: Literal["precise", "string", "double"] | None = None
+    unwrapped: bool = False
 
 
 Format = Json | Debezium

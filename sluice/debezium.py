@@ -1,17 +1,23 @@
 """The envelope of Debezium: which records are changes of rows, and which row each of them tells.
 
-Takes values with or without a schema block. What is no change of a row (heartbeats, transaction marks,
-logical messages, schema changes, notifications) is ignored by name; what is neither is refused.
+Takes values with or without a schema block, unwrapped rows and CloudEvents (`sluice.unwrapped`), documents of
+MongoDB and what changed in them (`sluice.mongodb`). What is no change of a row (heartbeats, transaction
+marks, logical messages, schema changes, notifications) is ignored by name; what is neither is refused.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from sluice.contract import Debezium
 from sluice.debezium_values import Fields, fields_of
-from sluice.errors import NotAChangeError, NotJsonError
+from sluice.edits import Edit, edits_of, replacement
+from sluice.errors import NotAChangeError, NotExtendedJsonError, NotJsonError
+from sluice.extended_json import document
 from sluice.json_values import shown
-from sluice.strict_json import parse
+from sluice.mongodb import applied, envelope_of, is_event, key_members
+from sluice.strict_json import Number, parse
+from sluice.unwrapped import is_cloud_event, is_unwrapped, of_cloud_event, operation, source_of
 
 OLD_KEY = "__debezium.oldkey"
 _ROW_OPS = frozenset("crud")
@@ -29,12 +35,16 @@ class Change:
         image: the row's members: those after the change, of a delete those before; empty where not told.
         fields: the schema of the image's members.
         payload: the whole envelope, for its `source`.
+        edits: what changed, where the image after it is not told (the image then only names the row).
+        document: whether the image's members are values of Extended JSON.
     """
 
     op: str
     image: dict[str, Any]
     fields: Fields
     payload: dict[str, Any]
+    edits: tuple[Edit, ...] | None = None
+    document: bool = False
 
     @property
     def source(self) -> dict[str, Any]:
@@ -46,7 +56,9 @@ class Change:
 class Envelopes:
     """Reads values and keys; parses a schema block that comes again only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Debezium) -> None:
+        self._options = options
+        self._of_documents = options.source == "mongodb"
         self._schemas: dict[bytes, _Schema] = {}
 
     def change(self, value: bytes) -> Change | None:
@@ -57,22 +69,71 @@ class Envelopes:
             NotAChangeError: it is, but no envelope.
         """
         schema, payload = self._open(value)
-        if payload is None or (isinstance(payload, dict) and _is_aside(payload)):
+        if payload is None:
             return None
-        op = payload.get("op") if isinstance(payload, dict) else None
+        if not isinstance(payload, dict):
+            raise NotAChangeError(f"found {shown(payload)}")
+        if "op" not in payload:
+            if self._options.unwrapped or is_unwrapped(payload):
+                return self._unwrapped(payload, schema)
+            if is_cloud_event(payload):
+                payload, block = of_cloud_event(payload)
+                schema = _NO_SCHEMA if block is None else _schema(block)
+            elif self._of_documents and is_event(payload):
+                return self._event(payload)
+        return None if _is_aside(payload) else self._row(payload, schema)
+
+    def _row(self, payload: dict[str, Any], schema: "_Schema") -> Change:
+        """Read an envelope."""
+        op = payload.get("op")
         if op == "t":
             return Change(op, {}, {}, payload)
-        if op not in _ROW_OPS:
+        if not isinstance(op, str) or op not in _ROW_OPS:
             raise NotAChangeError(f"found {shown(payload)}" + ("" if op is None else f", and op {shown(op)}"))
         side = "before" if op == "d" else "after"
-        image = payload.get(side)
-        if isinstance(image, str):  # MongoDB writes documents as text
-            image = parse(image.encode(errors="surrogatepass"))
+        image = _image(payload.get(side))
         if image is None and op == "d":
             image = {}
+        if image is None and self._of_documents:
+            change = self._edited(op, payload)
+            if change is not None:
+                return change
         if not isinstance(image, dict):
             raise NotAChangeError(f"found op {op} with {shown(image)} in `{side}`")
-        return Change(op, image, schema.sides[side], payload)
+        return Change(op, image, schema.sides[side], payload, document=self._of_documents)
+
+    def _edited(self, op: str, payload: dict[str, Any]) -> Change | None:
+        """Read what changed in a document that is not told whole; None: nothing is told."""
+        try:
+            whole = replacement(payload)
+            edits = None if whole is not None else edits_of(payload)
+            if edits is not None and isinstance(before := _image(payload.get("before")), dict):
+                whole = applied(before, edits)
+        except NotExtendedJsonError as error:
+            raise NotAChangeError(f"found a change of a document that is none: {error}") from error
+        if whole is not None:
+            return Change(op, whole, {}, payload, document=True)
+        return None if edits is None else Change(op, {}, {}, payload, edits, document=True)
+
+    def _event(self, event: dict[str, Any]) -> Change | None:
+        """Read an event of a change stream itself, whose key stands in its value."""
+        try:
+            payload = envelope_of(event)
+        except NotExtendedJsonError as error:
+            raise NotAChangeError(str(error)) from error
+        if payload is None:
+            return None
+        change = self._row(payload, _NO_SCHEMA)
+        key = payload["key"]
+        return replace(change, image=key) if not change.image and isinstance(key, dict) else change
+
+    def _unwrapped(self, row: dict[str, Any], schema: "_Schema") -> Change:
+        op = operation(row)
+        if op not in _ROW_OPS:
+            raise NotAChangeError(f"found an unwrapped row with op {shown(op)}")
+        # Where deletes are tombstones nothing but the Kafka log orders them among the rows.
+        source = source_of(row, "" if self._options.unwrapped else self._options.source)
+        return Change(op, row, schema.fields, {"source": source})
 
     def key(self, key: bytes | None) -> tuple[dict[str, Any], Fields]:
         """Read a Kafka key, or the key in a header: its members, and their schema.
@@ -83,7 +144,9 @@ class Envelopes:
         if key is None:
             return {}, {}
         schema, payload = self._open(key)
-        return (payload, schema.fields) if isinstance(payload, dict) else ({}, {})
+        if not isinstance(payload, dict):
+            return {}, {}
+        return (key_members(payload), {}) if self._of_documents else (payload, schema.fields)
 
     def _open(self, value: bytes) -> tuple["_Schema", Any]:
         """Take the schema block off, if there is one."""
@@ -112,6 +175,12 @@ class _Schema:
 def _schema(block: Any) -> _Schema:
     fields = fields_of(block)
     return _Schema(fields, {side: fields_of(fields.get(side)) for side in ("before", "after")})
+
+
+def _image(value: Any) -> Any:
+    """Give a row, or the document that MongoDB's connector writes as text."""
+    is_text = isinstance(value, str) and not isinstance(value, Number)
+    return document(value) if is_text else value
 
 
 def _stands_alone(head: bytes) -> bool:

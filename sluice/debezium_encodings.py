@@ -6,9 +6,11 @@ Each gives None for what its encoding does not allow. Which of them a field has 
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -22,6 +24,10 @@ Undo = Callable[[Any], Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = 86_400 * 10**9
 _LONGEST, _DEEPEST = 1700, 16383  # bytes whose digits Python still writes; decimals that PostgreSQL has
+_INTERVAL = re.compile(
+    r"P0Y0M(-?[0-9]{1,9})DT(-?[0-9]{1,12})H(-?[0-9]{1,12})M(-?[0-9]{1,18}(?:\.[0-9]{1,9})?)S"
+)
+_URL_SAFE = str.maketrans("-_", "+/")
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
@@ -77,7 +83,35 @@ def variable(value: Any, dtype: pl.DataType) -> Any:
     return _digits(_bytes(value["value"]), scale, dtype)
 
 
-def guessed(value: Any, dtype: pl.Decimal) -> Any:
+def mapped(value: dict[str, Any], dtype: pl.DataType) -> Any:
+    """Undo an object that is to be text: `{scale, value}`, or an hstore told as a map."""
+    if value.keys() == {"scale", "value"} and isinstance(value["scale"], Number):
+        return variable(value, dtype)
+    if all(
+        item is None or (isinstance(item, str) and not isinstance(item, Number)) for item in value.values()
+    ):
+        return json.dumps(value, ensure_ascii=False)
+    return None
+
+
+def binary(mode: str) -> Undo:
+    """Undo bytes in the connector's `binary.handling.mode`; of a geometry take its well-known binary."""
+
+    def undo(value: Any) -> Any:
+        text = value.get("wkb") if isinstance(value, dict) else value
+        if isinstance(value, dict) or mode == "base64" or not isinstance(text, str):
+            return text
+        if mode == "base64-url-safe":
+            return text.translate(_URL_SAFE) + "=" * (-len(text) % 4)
+        try:
+            return base64.b64encode(bytes.fromhex(text)).decode()
+        except ValueError:
+            return None
+
+    return undo
+
+
+def guessed(value: Any, dtype: pl.Decimal, mode: str | None = None) -> Any:
     """Undo a decimal of which no schema says how it is written: base64 has the column's scale."""
     if isinstance(value, Number):
         return value
@@ -85,10 +119,11 @@ def guessed(value: Any, dtype: pl.Decimal) -> Any:
         return variable(value, dtype)
     if not isinstance(value, str):
         return None
-    number, encoded = exact(value) is not None, bool(_bytes(value))
-    if number and encoded:  # such as "1234": digits, or three bytes
+    is_digits = mode == "string" or (mode is None and exact(value) is not None)
+    is_encoded = mode == "precise" or (mode is None and bool(_bytes(value)))
+    if is_digits and is_encoded:  # such as "1234": digits, or three bytes
         return None
-    return _digits(_bytes(value), dtype.scale, dtype) if encoded else value
+    return _digits(_bytes(value), dtype.scale, dtype) if is_encoded else value
 
 
 def bits(length: int, dtype: pl.DataType) -> Undo:
@@ -136,6 +171,16 @@ def clock(value: Any, unit: int) -> str | None:
 def wall(value: Any) -> Any:
     """Drop the offset of a time with zone, which Debezium moves to UTC."""
     return value.removesuffix("Z") if isinstance(value, str) else value
+
+
+def interval(value: Any) -> Any:
+    """Undo an interval told by its parts, each with its sign; one of months or years has no one length."""
+    parts = _INTERVAL.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
+        return value
+    days, hours, minutes, seconds = (Decimal(part) for part in parts.groups())
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return f"{'-' if total < 0 else ''}PT{abs(total):f}S"
 
 
 def duration(value: Any, unit: int) -> str | None:

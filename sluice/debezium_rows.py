@@ -8,59 +8,81 @@ delete) or ignored.
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from sluice.columns import Column
-from sluice.contract import Changes
+from sluice.columns import REST, Column
+from sluice.contract import Changes, Debezium
 from sluice.debezium import OLD_KEY, Change, Envelopes
-from sluice.debezium_values import Fields, fields_of, is_unavailable, value_reader
+from sluice.debezium_plans import Plans, inside
+from sluice.debezium_values import Fields
+from sluice.edits import Edit, concerning
 from sluice.errors import NotAChangeError, NotJsonError, UnreadablePlaceError
 from sluice.json_rows import READ_FAILURES, Read
-from sluice.json_values import Misfit, Reader, physical, shown
+from sluice.json_values import Misfit, Reader, physical, printable
 from sluice.json_where import where_columns
+from sluice.mongodb import applied, ordinal
+from sluice.mongodb_values import document_reader
 from sluice.origins import NOWHERE, Origin, origin_of, origins
+from sluice.patches import checked
 from sluice.positions import of_source
 from sluice.strict_json import Number
 from sluice.told import UTC_TIME, Told
+from sluice.unavailable import Unavailable
+from sluice.unwrapped import MARK
 
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
 def read_debezium(stream: Changes, records: pl.DataFrame) -> Told:
     """Read a batch of change events; see `sluice.decode_changes.decode_changes`."""
-    batch = _Batch([*stream.columns, *where_columns(stream.where, stream.columns)], stream.keys)
-    for row, (value, key, headers) in enumerate(records.select("value", "key", "headers").iter_rows()):
-        batch.add(row, value, key, headers)
+    if not isinstance(stream.value, Debezium):
+        raise TypeError(f"{stream.value!r} is no Debezium")
+    batch = _Batch(stream, stream.value)
+    told = records.select("value", "key", "headers", "offset")
+    for row, (value, key, headers, offset) in enumerate(told.iter_rows()):
+        batch.add(row, value, key, headers, offset)
     return batch.told(records["timestamp"])
 
 
 class _Batch:
     """Collects what records tell, one after the other."""
 
-    def __init__(self, columns: Sequence[Column], keys: Sequence[str]) -> None:
+    def __init__(self, stream: Changes, options: Debezium) -> None:
+        asked = where_columns(stream.where, stream.columns)
+        columns = [*stream.columns, *asked]
+        self._of_documents = options.source == "mongodb"
         self._columns = columns
-        self._keys = [column for column in columns if column.name in keys]
-        self._places = [(column, column.name in keys, ".".join(column.path)) for column in columns]
+        self._keys = [column for column in columns if column.name in stream.keys]
+        # A document may lack any member: what it lacks is looked for beside it only where that can be meant.
+        beside = [not self._of_documents or len(c.path) > 1 or c in asked for c in columns]
+        self._places = [
+            (c, c.name in stream.keys, ".".join(c.path), b) for c, b in zip(columns, beside, strict=True)
+        ]
         self._taken = frozenset(column.path[0] for column in columns)
-        self._envelopes = Envelopes()
-        self._readers: dict[tuple[str, int], tuple[Any, Reader]] = {}
+        self._named = frozenset(column.path[0] for column in columns if len(column.path) == 1)
+        self._options = options
+        self._envelopes = Envelopes(options)
+        self._unavailable = Unavailable(options.unavailable)
+        self._plans = Plans(columns, options)
         self._data: list[list[Any]] = [[] for _ in columns]
         self._failures: list[tuple[int, str, str | None, None, str, str | None]] = []
         self._unknown: Counter[str] = Counter()
         self._rows: list[tuple[int, str | None, str | None, str | None, list[str] | None, Origin]] = []
+        self._patches: dict[int, str] = {}  # by place among the rows
         self._tombstones: list[int] = []
         self._ignored: list[int] = []
 
-    def add(self, row: int, value: bytes | None, key: bytes | None, headers: Any) -> None:
+    def add(self, row: int, value: bytes | None, key: bytes | None, headers: Any, offset: int) -> None:
         """Read one record."""
-        if value is None:
+        if value is None and not self._options.unwrapped:
             self._tombstones.append(row)
             return
         try:
-            change = self._envelopes.change(value)
+            change = Change("d", {}, {}, {}) if value is None else self._envelopes.change(value)
         except (NotJsonError, NotAChangeError) as error:
             self._failures.append((len(self._rows), "decode", None, None, str(error), None))
             self._rows.append((row, None, None, None, None, NOWHERE))
@@ -72,41 +94,88 @@ class _Batch:
             return
         unavailable = self._read(change, key)
         try:
-            position = of_source(change.source, change.op)
+            position = of_source(change.source, change.op, self._within(change, offset))
         except UnreadablePlaceError as error:
             self._failures.append((len(self._rows), "key", None, None, str(error), None))
             position = None
         previous = self._previous(headers)
         origin = origin_of(change.source)
+        if change.edits is not None:
+            self._patches.setdefault(len(self._rows), "{}")
         self._rows.append((row, change.op, position, previous, unavailable or None, origin))
+
+    def _within(self, change: Change, offset: int) -> int:
+        return ordinal(change.payload, offset) if self._of_documents else 0
 
     def _read(self, change: Change, key: bytes | None) -> list[str]:
         """Read the columns of one change; returns the names of the unavailable ones."""
         place = len(self._rows)
         told, told_fields = self._told_key(change, key)
+        untold: frozenset[str] = frozenset()
+        if change.edits is not None:
+            change, untold = self._partial(change, change.edits, place)
         unavailable = []
         strange = change.image.keys() - self._taken
-        self._unknown.update(name if name.isprintable() else ascii(name)[1:-1] for name in strange)
-        for (column, is_key, path), collected in zip(self._places, self._data, strict=True):
-            name = column.path[0]
-            members, fields = change.image, change.fields
-            if is_key and members.get(name) is None:
-                members, fields = told, told_fields
-            elif name not in members and name in change.payload:  # `where` may ask for "source.table"
-                members, fields = change.payload, {}
+        if "op" not in change.payload:  # what the transformation added
+            strange = {name for name in strange if not name.startswith(MARK)}
+        self._unknown.update(map(printable, strange))
+        image, readers = change.image, self._plans.of(change.fields, is_document=change.document)
+        for number, (column, _, path, _) in enumerate(self._places):
+            value, read = image.get(column.path[0]), readers[number]
+            if value is None:
+                value, read = self._beside(number, change, (told, told_fields))
             misfits: list[Misfit] = []
-            value, schema = members.get(name), fields.get(name)
             if len(column.path) > 1:
-                value, schema = _inside(value, schema, column.path, misfits)
-            if is_unavailable(value, column.dtype):
+                value = inside(value, column.path, misfits)
+            if column.name in untold or self._unavailable(value, column.dtype):
                 unavailable.append(column.name)
                 value = None
-            read = self._reader(column, schema)(value, path, misfits)
-            collected.append(None if misfits else read)
-            self._failures += [
-                (place, "schema", where, None, reason, column.name) for where, reason in misfits
-            ]
+            found = None if value is None else read(value, path, misfits)
+            if misfits:
+                found = None
+                self._failed(place, column, misfits)
+            self._data[number].append(found)
         return unavailable
+
+    def _beside(self, number: int, change: Change, key: tuple[dict[str, Any], Fields]) -> tuple[Any, Reader]:
+        """Give what a column has where the image has nothing for it, and how it is read."""
+        column, is_key, _, beside = self._places[number]
+        name = column.path[0]
+        if is_key:
+            told, fields = key
+            return told.get(name), self._plans.of(fields, is_document=self._of_documents)[number]
+        if beside and name not in change.image:  # such as "source.table"
+            return change.payload.get(name), self._plans.of({})[number]
+        rest = None
+        if name == REST and change.image:
+            rest = {n: v for n, v in change.image.items() if n not in self._named}
+        return rest, document_reader
+
+    def _partial(self, change: Change, edits: Sequence[Edit], place: int) -> tuple[Change, frozenset[str]]:
+        """Give what edits tell as an image, and the names of the columns that it does not tell.
+
+        What changed inside the value of a column is kept for the fold.
+        """
+        untold, patch = set(), {}
+        for column, is_key, path, beside in self._places:
+            if is_key or (beside and column.path[0] in change.payload):
+                continue
+            whole, parts = concerning(edits, path)
+            if column.path == (REST,):
+                parts = [edit for edit in edits if edit.path.partition(".")[0] not in self._named]
+            if whole is None:
+                untold.add(column.name)
+                misfits: list[Misfit] = []
+                if kept := checked(parts, column, misfits):
+                    patch[column.name] = kept
+                self._failed(place, column, misfits)
+        if patch:
+            self._patches[place] = json.dumps(patch)
+        sets = tuple(edit for edit in edits if edit.action == "set")
+        return replace(change, image={**change.image, **applied({}, sets)}), frozenset(untold)
+
+    def _failed(self, place: int, column: Column, misfits: Sequence[Misfit]) -> None:
+        self._failures += [(place, "schema", where, None, reason, column.name) for where, reason in misfits]
 
     def _told_key(self, change: Change, key: bytes | None) -> tuple[dict[str, Any], Fields]:
         """Read the Kafka key, where the change does not name its row."""
@@ -116,14 +185,6 @@ class _Batch:
             return self._envelopes.key(key)
         except NotJsonError:  # then the key column is missing, and its record goes to quarantine for that
             return {}, {}
-
-    def _reader(self, column: Column, schema: Mapping[str, Any] | None) -> Reader:
-        known = self._readers.get((column.name, id(schema)))
-        if known is None:  # the schema is kept beside, so that its id stays its own
-            known = schema, value_reader(column.dtype, schema)
-            if len(self._readers) < 10_000:  # noqa: PLR2004  # bounds memory where each record has a schema
-                self._readers[column.name, id(schema)] = known
-        return known[1]
 
     def _previous(self, headers: Any) -> str | None:
         """Give the old key of a change of key: its key columns as JSON."""
@@ -162,21 +223,10 @@ class _Batch:
             source=source,
             tombstones=pl.Series("_row", self._tombstones, pl.UInt32),
             ignored=pl.Series("_row", self._ignored, pl.UInt32),
+            patch=pl.Series([self._patches.get(n) for n in range(len(places))], dtype=pl.String)
+            if self._of_documents
+            else None,
         )
-
-
-def _inside(value: Any, schema: Any, path: tuple[str, ...], misfits: list[Misfit]) -> tuple[Any, Any]:
-    """Walk from the first member of a path down to the last, and beside it down the schema."""
-    for depth, name in enumerate(path[1:], 1):
-        if value is None:
-            return None, None
-        if not isinstance(value, dict):
-            where = ".".join(path[:depth])
-            misfits.append((where, f"found {shown(value)}; an object with the member {name!r} is expected"))
-            return None, None
-        value = value.get(name)
-        schema = fields_of(schema).get(name)
-    return value, schema
 
 
 def _plain(value: Any) -> Any:

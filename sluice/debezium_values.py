@@ -5,22 +5,24 @@ a text that could be both digits and base64 is refused rather than guessed. An u
 strictly as any JSON (`sluice.json_values`), but that a float may be NaN or infinite, as the source's can.
 """
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from sluice.contract import Json
+from sluice.contract import Debezium, Json
 from sluice.debezium_encodings import (
     Undo,
+    binary,
     bits,
     clock,
     date_text,
     decimal,
     duration,
     guessed,
+    interval,
+    mapped,
     same,
     stamp,
     variable,
@@ -32,8 +34,6 @@ from sluice.strict_json import Number
 Schema = Mapping[str, Any]
 Fields = Mapping[str, Schema]
 
-UNAVAILABLE = "__debezium_unavailable_value"
-_UNAVAILABLE_BYTES = base64.b64encode(UNAVAILABLE.encode()).decode()
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _UNITS = {"ms": 10**6, "us": 10**3, "ns": 1}
@@ -50,39 +50,30 @@ _CLOCKS = {
     "org.apache.kafka.connect.data.Time": 10**6,
 }
 _DURATIONS = {"io.debezium.time.MicroDuration": 10**3, "io.debezium.time.NanoDuration": 1}
+_DEFAULTS = Debezium("postgresql")
 _DATES = ("io.debezium.time.Date", "org.apache.kafka.connect.data.Date")
 
 
-def is_unavailable(value: Any, dtype: pl.DataType) -> bool:
-    """Tell whether a value stands for one that the source did not send."""
-    if value is None or isinstance(value, Number):
-        return False
-    if isinstance(value, list):
-        return len(value) == 1 and not isinstance(dtype, pl.String) and value[0] == UNAVAILABLE
-    if isinstance(value, dict):
-        return list(value) == [UNAVAILABLE]
-    return value == UNAVAILABLE or (isinstance(dtype, pl.Binary) and value == _UNAVAILABLE_BYTES)
-
-
-def value_reader(dtype: pl.DataType, schema: Schema | None) -> Reader:
+def value_reader(dtype: pl.DataType, schema: Schema | None, options: Debezium = _DEFAULTS) -> Reader:
     """Give the reader of a field's values.
 
     Args:
         dtype: the column's type.
         schema: the field's block of the schema; None where the stream carries none.
+        options: how the connector is configured.
 
     Raises:
         ColumnTypeError: no JSON value can become this type.
     """
     if isinstance(dtype, pl.List | pl.Array):
         size = dtype.size if isinstance(dtype, pl.Array) else None
-        return _list(value_reader(dtype.inner, _block(schema, "items")), size)  # type: ignore[arg-type]
+        return list_reader(value_reader(dtype.inner, _block(schema, "items"), options), size)  # type: ignore[arg-type]
     if isinstance(dtype, pl.Struct):
         inner = fields_of(schema)
-        return _struct({f.name: value_reader(f.dtype, inner.get(f.name)) for f in dtype.fields})  # type: ignore[arg-type]
+        return _struct({f.name: value_reader(f.dtype, inner.get(f.name), options) for f in dtype.fields})  # type: ignore[arg-type]
     plain, is_float = reader(dtype, Json()), dtype.is_float()
     encoding = str((schema.get("name") or schema.get("type")) if schema else f"a value of {dtype}")
-    undo = _written(encoding, schema, dtype) if schema else _unwritten(dtype)
+    undo = _written(encoding, schema, dtype, options) if schema else _unwritten(dtype, options)
 
     def read(value: Any, path: str, misfits: list[Misfit]) -> Any:
         if value is None:
@@ -116,7 +107,9 @@ def _parameter(schema: Schema, name: str) -> int | None:
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
-def _list(element: Reader, size: int | None) -> Reader:
+def list_reader(element: Reader, size: int | None) -> Reader:
+    """Give the reader of an array, of any size or of just one, by that of its elements."""
+
     def read(value: Any, path: str, misfits: list[Misfit]) -> Any:
         if value is None:
             return None
@@ -142,7 +135,7 @@ def _struct(fields: Mapping[str, Reader]) -> Reader:
     return read
 
 
-def _written(encoding: str, schema: Schema, dtype: pl.DataType) -> Undo:
+def _written(encoding: str, schema: Schema, dtype: pl.DataType, options: Debezium) -> Undo:
     """Undo what the schema says; a column of integers takes counted times as they are."""
     raw = dtype.is_integer()
     if encoding == "org.apache.kafka.connect.data.Decimal":
@@ -161,25 +154,45 @@ def _written(encoding: str, schema: Schema, dtype: pl.DataType) -> Undo:
         return lambda value: stamp(value, unit)
     if encoding in _CLOCKS and not raw:
         unit = _CLOCKS[encoding]
+        if isinstance(dtype, pl.Duration):  # MySQL's TIME may be negative, or longer than a day
+            return lambda value: duration(value, unit)
         return lambda value: clock(value, unit)
-    return wall if isinstance(dtype, pl.Time) else same
+    if isinstance(dtype, pl.Binary):
+        return binary(options.binary if schema.get("type") == "string" else "base64")
+    return _text(dtype)
 
 
-def _unwritten(dtype: pl.DataType) -> Undo:
+def _unwritten(dtype: pl.DataType, options: Debezium) -> Undo:
     """Undo what Debezium's defaults would write for a column of this type."""
     match dtype:
         case pl.Decimal():
-            return lambda value: guessed(value, dtype)
-        case pl.String():
-            return lambda value: variable(value, dtype) if isinstance(value, dict) else value
+            return lambda value: guessed(value, dtype, options.decimal)
         case pl.Date():
-            return lambda value: date_text(value) if isinstance(value, Number) else value
+            return lambda value: date_text(value) if isinstance(value, Number) else wall(value)
         case pl.Datetime():
-            unit = _UNITS[dtype.time_unit]
-            return lambda value: stamp(value, unit) if isinstance(value, Number) else value
+            unit = _UNITS["ms" if options.source == "mongodb" else dtype.time_unit]
+            text = _text(dtype)
+            return lambda value: stamp(value, unit) if isinstance(value, Number) else text(value)
+        case pl.Binary():
+            return binary(options.binary)
         case pl.Time():  # microseconds, in which Debezium writes times of full precision
             return lambda value: clock(value, 10**3) if isinstance(value, Number) else wall(value)
         case pl.Duration():
-            return lambda value: duration(value, 10**3) if isinstance(value, Number) else value
+            return lambda value: duration(value, 10**3) if isinstance(value, Number) else interval(value)
+        case _:
+            return _text(dtype)
+
+
+def _text(dtype: pl.DataType) -> Undo:
+    """Undo what is written as text in any mode: times, and maps where they are to be text."""
+    match dtype:
+        case pl.Time() | pl.Date():
+            return wall
+        case pl.Datetime() if dtype.time_zone is None:  # ISO texts end in Z, whether they have a zone or not
+            return wall
+        case pl.Duration():
+            return interval
+        case pl.String():
+            return lambda value: mapped(value, dtype) if isinstance(value, dict) else value
         case _:
             return same

@@ -58,7 +58,8 @@ def decode_changes(stream: Changes, records: pl.DataFrame) -> Decoded:
         (told.op == "t").fill_null(value=False),
     )
     wanted = unread | empties | selected(stream.where, stream.columns, told.read)
-    wanted |= leaves & _untold(stream, told)
+    asked = _asked(stream)
+    wanted |= (leaves & _null(asked, told)) | _unsent(asked, told)
     failures = [
         _misfits(stream, told, wanted, leaves, empties),
         *_nulls(stream, told, wanted & ~unread, leaves, empties),
@@ -103,7 +104,8 @@ def _ordered(stream: Changes, records: pl.DataFrame, told: Told) -> pl.DataFrame
         since.alias("_valid_from"),
         told.op.alias("_op"),
         told.previous_key.alias("_previous_key"),
-        told.unavailable.alias("_unavailable"),
+        _of_contract(stream, told).alias("_unavailable"),
+        *([] if told.patch is None else [told.patch.alias("_patch")]),
         source.alias("_source"),
     )
 
@@ -117,16 +119,33 @@ def _by_log(source: pl.Series, unplaced: pl.Series) -> pl.Series:
     return source.alias("_source").to_frame().select(named).to_series()
 
 
-def _untold(stream: Changes, told: Told) -> pl.Series:
-    """Mark the records that leave out what `where` asks for."""
+def _asked(stream: Changes) -> list[str]:
+    """Name the columns that `where` asks for."""
     if isinstance(stream.where, pl.Expr):
-        names = stream.where.meta.root_names()
-    else:
-        paths = {".".join(column.path): column.name for column in stream.columns}
-        beside = {column.path: column.name for column in where_columns(stream.where, stream.columns)}
-        names = [beside.get(tuple(path.split("."))) or paths[path] for path in stream.where or ()]
+        return stream.where.meta.root_names()
+    paths = {".".join(column.path): column.name for column in stream.columns}
+    beside = {column.path: column.name for column in where_columns(stream.where, stream.columns)}
+    return [beside.get(tuple(path.split("."))) or paths[path] for path in stream.where or ()]
+
+
+def _null(names: Sequence[str], told: Told) -> pl.Series:
+    """Mark the records in which any of some columns is null."""
     null = [pl.col(name).is_null() for name in names]
     return told.read.frame.select(pl.any_horizontal(pl.lit(value=False), *null).alias("untold")).to_series()
+
+
+def _unsent(names: Sequence[str], told: Told) -> pl.Series:
+    """Mark the records that did not send any of some columns."""
+    among = pl.lit(told.unavailable).list.set_intersection(pl.lit(list(names), pl.List(pl.String))).list.len()
+    return pl.select((among > 0).fill_null(value=False)).to_series()
+
+
+def _of_contract(stream: Changes, told: Told) -> pl.Series:
+    """Give the unavailable columns, without those that were read for `where` only."""
+    beside = {column.name for column in where_columns(stream.where, stream.columns)}
+    if not beside or told.unavailable.null_count() == len(told.unavailable):
+        return told.unavailable
+    return told.unavailable.list.set_difference(pl.Series([list(beside)]))
 
 
 def _misfits(

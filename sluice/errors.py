@@ -363,4 +363,25 @@ class SourceUnreachableError(RetryableError):
     """The source's database does not answer, or ended the connection."""
 
     def __init__(self, source: str, detail: str) -> None:
-        super().__init__(f"source {source} does not answer ({detail}); try again, or correct SOURCE_CONNECTIONS")
+        super().__init__(
+            f"source {source} does not answer ({detail}); try again, or correct SOURCE_CONNECTIONS"
+        )
+
+
+class ReconciliationRunsError(PermanentError):
+    """Another reconciliation of the stream runs, and this one was asked to fail then."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(
+            f"another reconciliation of {stream!r} runs; wait for its end, or let this one queue or skip"
+        )
+
+
+class MarkerLateError(RetryableError):
+    """The lake cannot be brought past a position of its source."""
+
+    def __init__(self, stream: str, awaited: str, seconds: float) -> None:
+        super().__init__(
+            f"stream {stream!r}: {awaited} did not come within {seconds:.0f} s; see that the connector runs "
+            "and delivers logical messages, or name their topic in `messages` of the source"
+        )

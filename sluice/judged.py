@@ -86,7 +86,7 @@ class Judged:
             account = Account(
                 stream=stream.name,
                 layer="silver",
-                kind=kind,
+                kind="repair" if piece.tile.startswith(tables.REPAIR) else kind,
                 tile=piece.tile,
                 generation=generation,
                 code_version=stream.code_version,
@@ -124,8 +124,9 @@ def _standing(stream: Stream, kept: pl.DataFrame) -> dict[_Place, dict[str, Any]
     told = {"accepted": pl.len()}
     if isinstance(stream, Events):
         when = pl.col(stream.event_time)
-        starts = {tile: stream.partitions.window(tile).start for tile in kept["_tile"].unique()}
-        opened = pl.col("_tile").first().replace_strict(starts, return_dtype=UTC_TIME)
+        tiles = (tile for tile in kept["_tile"].unique() if not tile.startswith(tables.REPAIR))
+        starts = {tile: stream.partitions.window(tile).start for tile in tiles}
+        opened = pl.col("_tile").first().replace_strict(starts, default=None, return_dtype=UTC_TIME)
         told |= {
             "late": (when + stream.allowed_lateness < opened).sum(),
             "min_event_time": when.min(),

@@ -21,7 +21,7 @@ _NINES = 10**38 - 1  # the greatest unscaled decimal
 _ESCAPES = {"\x00": "\x01\x02", "\x01": "\x01\x03"}
 _END = "\x01\x01"
 _NUMBER = re.compile(r"[0-9]{1,20}")
-_SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),')  # the last commit, then the LSN
+_SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),(?:null|"([0-9]+)")?')  # the last commit, then the LSN
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
 
 
@@ -52,12 +52,12 @@ def in_log() -> pl.Expr:
     return pl.concat_str(parts, separator=" ").alias("_position")
 
 
-def of_source(source: Mapping[str, Any], op: str) -> str | None:
+def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None:
     """Give the position that the `source` block of a Debezium change tells.
 
-    PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time
-    and its ordinal. Initial reads sort before all that was streamed from their place, a delete before the
-    insert that a change of key makes of it.
+    PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time,
+    its ordinal, and `within`, the order within a transaction, which has one cluster time. Initial reads sort
+    before all that was streamed from their place, a delete before the insert that a change of key makes.
 
     Returns:
         A text, or null where the source does not tell.
@@ -66,7 +66,7 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
         UnreadablePlaceError: it tells something that is no place.
     """
     snapshot = str(source.get("snapshot") or "false")
-    initial = snapshot not in ("false", "incremental")
+    initial, of_documents = snapshot not in ("false", "incremental"), source.get("connector") == "mongodb"
     match source.get("connector"):
         case "postgresql":
             place = _postgresql(source, initial=initial)
@@ -83,17 +83,21 @@ def of_source(source: Mapping[str, Any], op: str) -> str | None:
     elif snapshot == "incremental":  # read after what was streamed up to its place
         rank = _REREAD
     else:
-        rank = _DELETE if op == "d" else _CHANGE
-    return " ".join([*(f"{number:020d}" for number in place), str(rank)])
+        rank = _DELETE if op == "d" and not of_documents else _CHANGE  # ids of documents never change
+    last = [f"{within:020d}"] if of_documents else []
+    return " ".join([*(f"{number:020d}" for number in place), str(rank), *last])
 
 
 def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:
-    if source.get("lsn") is None:
-        return None
-    (lsn,) = _numbers(source, "lsn")
     told = _SEQUENCE.match(str(source.get("sequence") or "[null,"))
+    place = source.get("lsn")
+    if place is None and told:  # a row of an incremental snapshot tells its place in `sequence` only
+        place = told[2]
+    if place is None:
+        return None
     if told is None:
         raise UnreadablePlaceError("sequence", source["sequence"])
+    (lsn,) = _numbers({"lsn": place}, "lsn")
     commit = _number(told[1])
     # A transaction that was open during the initial read may have changes before the read's LSN.
     return (lsn, 0) if initial else (lsn if commit is None else commit, lsn)

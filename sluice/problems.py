@@ -11,9 +11,9 @@ import polars as pl
 
 from sluice.arguments import arguments
 from sluice.columns import Column
-from sluice.contract import REQUIRED, Changes, Stream
+from sluice.contract import REQUIRED, Changes, Debezium, Stream
 from sluice.errors import Problem
-from sluice.schema_problems import Found, schema_problems
+from sluice.schema_problems import Found, document_problems, schema_problems
 
 _DIMENSION = ("valid_from", "valid_to", "is_current", "version")  # with history
 _LOSERS = frozenset({"topic", "epoch", "partition", "offset", "verdict", "tile"}) | {
@@ -39,6 +39,8 @@ def problems(stream: Stream, file: str) -> list[Problem]:
     if stream.schema is not REQUIRED:
         columns, wrong = schema_problems(stream.schema)
         found += wrong
+        of_documents = isinstance(stream.value, Debezium) and stream.value.source == "mongodb"
+        found += document_problems(columns, of_documents=of_documents)
         if columns:
             named = {argument for argument, _, _ in found}
             found += [one for one in _references(stream, columns) if one[0] not in named]

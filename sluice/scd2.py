@@ -8,17 +8,18 @@ did that.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 import polars as pl
 
 from sluice.carry import carry
+from sluice.closers import closed, closers, image_of, timed_order
 from sluice.contract import Changes, Debezium
-from sluice.positions import encode
+from sluice.epochs import contradictory, numbered
 from sluice.tables import ROW_COORDINATES, dimension
 
-_BY_TIME = ("_epoch", "_timestamp", "_offset", "_partition")
 _OURS = ("_position", "_op", "_order", "_valid_from", *ROW_COORDINATES)
+_AT_ONCE = 2_000_000  # rows that tell keys of another log what ends them
+_CARRIED = ("_unavailable", "_previous_key", "_patch")
 _GONE = pl.col("_op").is_in(["d", "t"])
 _ROW = pl.int_range(pl.len())
 _END = pl.len() - 1 == _ROW
@@ -33,65 +34,136 @@ def tracked(stream: Changes) -> tuple[str, ...]:
     return tuple(column.name for column in stream.columns if column.name not in untracked)
 
 
-def fold(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = None) -> pl.DataFrame:
     """Fold all changes of some keys into their rows of the dimension.
 
     Args:
         changes: rows of silver (`sluice.tables.silver`), in any order, and as often as they like.
         stream: the contract.
+        ends: what `sluice.closers.closers` gives for all keys, where `changes` are those of some; else it
+            is taken from them.
 
     Returns:
         The columns of `sluice.tables.dimension` but `_bucket`; with `history` all versions sorted by key and
         `version`, else one row for each key that is not deleted.
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
-    parts = [pl.DataFrame(schema=columns)]
-    for part in _ordered(changes, stream):
-        states = carry(_states(part, stream), stream)
-        folded = _versions(states, stream) if stream.history else states.filter(_last() & ~_GONE)
-        parts.append(folded.select(pl.col(name).cast(dtype) for name, dtype in columns.items()))
-    return pl.concat(parts)
+    ends = closers(changes, stream) if ends is None else ends
+    parts = [
+        _states(rows, mine, stream)
+        for rows, mine in _ordered(changes.filter(pl.col("_op") != "t"), ends, stream)
+    ]
+    states = carry(_together(parts), stream)  # at once: a change of key may lead from one part to another
+    folded = _versions(states, stream) if stream.history else states.filter(_last() & ~_GONE)
+    return folded.select(pl.col(name).cast(dtype) for name, dtype in columns.items())
 
 
-def _ordered(changes: pl.DataFrame, stream: Changes) -> Iterator[pl.DataFrame]:
-    """Give the changes with `_order`; those of truncates belong to all keys."""
-    told = changes.with_columns(_order="_position")
-    by_log = not stream.sequences and not isinstance(stream.value, Debezium)
-    if not by_log or changes["_partition"].n_unique() < 2:  # noqa: PLR2004  # one partition: offsets order
-        yield told
+def forbidden_nulls(dimension: pl.LazyFrame, stream: Changes) -> pl.LazyFrame:
+    """Find the rows of a folded image that have nulls where the contract forbids them.
+
+    A value that a change did not send, and no change before it, is null; silver could not know.
+
+    Args:
+        dimension: rows of the dimension.
+        stream: the contract.
+
+    Returns:
+        The key columns and `columns`, the names of those that are null.
+    """
+    names = [c.name for c in stream.columns if not c.nullable and c.name not in stream.keys]
+    null = [pl.when(pl.col(name).is_null()).then(pl.lit(name)) for name in names]
+    told = pl.concat_list(*null).list.drop_nulls() if null else pl.lit([], pl.List(pl.String))
+    return dimension.select(*stream.keys, columns=told).filter(pl.col("columns").list.len() > 0)
+
+
+def _ordered(
+    rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Give the changes sorted by key and `_order`, with what ends their keys: once, or in parts."""
+    told = rows.with_columns(_order="_position"), ends.with_columns(_order="_position")
+    if isinstance(stream.value, Debezium) and not stream.sequences:
+        yield from _by_place(_sorted(told[0], stream), told[1], stream)
+    elif stream.sequences or _in_one(rows, ends):
+        yield _sorted(told[0], stream), told[1]
+    else:  # offsets order within one partition, elsewhere it is Kafka's clock
+        timed = rows.with_columns(timed_order(rows).alias("_order")), ends.with_columns(_order="_timed")
+        mixed = pl.lit(value=True)
+        if ends["_partition"].n_unique() < 2 and not ends["_partition"].null_count():  # noqa: PLR2004
+            mixed = pl.col("_partition").n_unique().over(stream.keys) > 1
+            for partition in ends["_partition"].unique():
+                mixed |= pl.col("_partition") != partition
+        yield _sorted(told[0].filter(~mixed), stream), told[1]
+        yield _sorted(timed[0].filter(mixed), stream), timed[1]
+
+
+def _in_one(rows: pl.DataFrame, ends: pl.DataFrame) -> bool:
+    """Tell whether all that is to be ordered lies in one Kafka partition."""
+    return len({*rows["_partition"].unique(), *ends["_partition"].unique()}) < 2  # noqa: PLR2004
+
+
+def _sorted(rows: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Sort changes by key and order, with the columns that the fold needs."""
+    carried = [n for n in rows.columns if n in _CARRIED and rows[n].null_count() < rows.height]
+    log = ("_timestamp", "_source") if isinstance(stream.value, Debezium) else ("_source",)
+    names = dict.fromkeys([*(column.name for column in stream.columns), *_OURS, *carried, *log])
+    return rows.select(*names).sort(*stream.keys, "_order", *ROW_COORDINATES)
+
+
+def _by_place(
+    rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Give apart the keys whose source went on with another log; theirs are told their ends as deletes."""
+    keys = list(stream.keys)
+    odd = contradictory(rows, ends, keys)
+    if odd is None:
+        yield rows, ends
         return
-    clock = pl.col("_timestamp").fill_null(datetime.min.replace(tzinfo=UTC))
-    timed = changes.with_columns(encode(changes.with_columns(clock), _BY_TIME).alias("_order"))
-    truncate = pl.col("_op") == "t"
-    everywhere = changes if stream.snapshot else changes.filter(truncate)
-    common = everywhere["_partition"].unique()
-    if len(common) > 1:
-        yield timed
-        return
-    mixed = pl.col("_partition").n_unique().over(stream.keys) > 1
-    if len(common):
-        mixed |= pl.col("_partition") != common[0]
-    yield told.filter(~mixed | truncate)
-    yield timed.filter(mixed | truncate)
+    yield rows.join(odd, on=keys, how="anti", maintain_order="left"), ends
+    size = max(1, _AT_ONCE // max(1, ends.height))
+    for part in odd.iter_slices(size):
+        mine = rows.join(part, on=keys, how="semi", maintain_order="left").with_columns(_mark=pl.lit("~"))
+        told = _told_ends(mine, ends, stream).with_columns(_mark=pl.lit("!"))  # first at an equal position
+        every = pl.concat([mine, told], how="diagonal")
+        epoch = numbered(every, keys).cast(pl.String).str.zfill(10)
+        order = pl.concat_str(epoch, "_position", "_mark", separator=" ").alias("_order")
+        yield every.with_columns(order).sort(*keys, "_order", *ROW_COORDINATES), ends.clear()
 
 
-def _states(part: pl.DataFrame, stream: Changes) -> pl.DataFrame:
-    """Sort the changes by key and order, once each, and close them where a truncate or an image does.
+def _told_ends(rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Tell each key what ends it as deletes."""
+    keys, table = list(stream.keys), pl.col("_source").struct.field("table")
+    known = [name for name in ends.columns if name in rows.columns and name != "_order"]
+    ending = ends.select(*known, "_image", _valid_from="_until", _op=pl.lit("d"), _of=table)
+    told = rows.select(*keys, table.alias("_table")).unique().join(ending, how="cross")
+    told = told.filter((pl.col("_of") == pl.col("_table")).fill_null(value=True)).drop("_table", "_of")
+    image = image_of(stream)
+    if image is not None:
+        has = rows.select(*keys, image.alias("_image")).drop_nulls("_image").unique()
+        told = told.join(has, on=[*keys, "_image"], how="anti")
+    return told.drop("_image")
+
+
+def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Take each change once, and close keys where something that does not name them ends them.
 
     Adds `_id` (one number a key) and `_begin` (the running maximum of `_valid_from`).
     """
     keys = stream.keys
-    carried = [n for n in ("_unavailable", "_previous_key") if part[n].null_count() < part.height]
-    names = dict.fromkeys([*(column.name for column in stream.columns), *_OURS, *carried])
-    rows = part.lazy().filter(pl.col("_op") != "t").select(*names)
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*keys, "_order"))
     new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in keys)
-    ordered = rows.sort(*keys, "_order", *ROW_COORDINATES).collect()
     once = _without(ordered, same & ~_END)  # of equal positions the last
     states = once.with_columns(_id=(new | (_ROW == 0)).cum_sum())
     states = states.with_columns(_running(states).alias("_begin"))
-    closers = _closers(part, stream)
-    return _closed(states, closers, stream) if closers.height else states
+    return closed(states, ends, stream)
+
+
+def _together(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Put the states of different keys together, each key with an `_id` of its own."""
+    whole = parts[0]
+    for part in parts[1:]:
+        last = pl.lit(whole["_id"].max() or 0, part.schema["_id"])
+        whole = pl.concat([whole, part.with_columns(pl.col("_id") + last)], how="diagonal")
+    return whole
 
 
 def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
@@ -101,57 +173,23 @@ def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
 
 
 def _running(rows: pl.DataFrame) -> pl.Expr:
-    """Give the running maximum of `_valid_from` of a key; where it is null, that of the change before."""
-    begin = pl.col("_valid_from")
+    """Give the running maximum of `_valid_from` of a key; where it is null, that of the change before.
+
+    A row that was read (`r`) says when it was read: what it tells began no later than the change after it.
+    """
+    begin, read = pl.col("_valid_from"), pl.col("_op") == "r"
     falls = begin.is_null() | ((begin < begin.shift()) & (pl.col("_id") == pl.col("_id").shift()))
     if not rows.select(falls.any()).item():  # most often time never goes back
         return begin
-    return begin.cum_max().forward_fill().over("_id")
-
-
-def _closers(part: pl.DataFrame, stream: Changes) -> pl.DataFrame:
-    """List in order what ends keys that it does not name: truncates, and the beginnings of images.
-
-    Columns `_order`, `_image` (null: a truncate) and `_until` (the running maximum of `_valid_from`).
-    """
-    truncates = (
-        part.filter(pl.col("_op") == "t")
-        .sort(*ROW_COORDINATES)
-        .unique("_order", keep="last", maintain_order=True)  # of equal positions the last
-        .select("_order", _until="_valid_from")
+    latest = pl.when(~read).then(begin).backward_fill()
+    return (
+        pl.when(read)
+        .then(pl.min_horizontal(begin, latest))
+        .otherwise(begin)
+        .cum_max()
+        .forward_fill()
+        .over("_id")
     )
-    closers = [truncates]
-    if stream.snapshot is not None:
-        image = pl.col(stream.snapshot).alias("_image")
-        of_image = part.filter(image.is_not_null() & (pl.col("_op") != "t")).group_by(image)
-        closers.append(of_image.agg(pl.col("_order").min(), pl.col("_valid_from").min().alias("_until")))
-    listed = pl.concat(closers, how="diagonal").sort("_order")
-    return listed.with_columns(pl.col("_until").cum_max().forward_fill())
-
-
-def _closed(states: pl.DataFrame, closers: pl.DataFrame, stream: Changes) -> pl.DataFrame:
-    """Put a delete between two changes of a key where a truncate or an image lies between them."""
-    # At an equal position the closer comes first: it closes only what was before it. How many closers lie
-    # before a row is also the number of the next one.
-    places = closers["_order"].search_sorted(states["_order"], side="right").cast(pl.Int64)
-    until, last = closers["_until"], closers.height
-    floor = until.gather(pl.select(pl.when(places > 0).then(places - 1)).to_series())
-    states = states.with_columns(_next=places, _begin=pl.max_horizontal("_begin", floor))
-    follower = pl.col("_next").shift(-1)
-    limit = pl.when(_SAME_KEY).then(follower).otherwise(last)
-    closing = states.with_columns(_row=pl.int_range(pl.len()) * 2, _limit=limit.fill_null(last))
-    if stream.snapshot:
-        coming = pl.when(_SAME_KEY).then(pl.col(stream.snapshot).shift(-1))
-        found = closers["_image"].gather(states["_next"].clip(0, last - 1))
-        spared = (pl.lit(found) == coming).fill_null(value=False)  # the image has the key: it closes nothing
-        closing = closing.with_columns(_next=pl.col("_next") + spared.cast(pl.Int64))
-    closing_rows = closing.filter((pl.col("_next") < pl.col("_limit")) & ~_GONE)
-    ends = closing_rows.with_columns(
-        pl.max_horizontal("_begin", until.gather(closing_rows["_next"])).alias("_begin"),
-        pl.lit("t").alias("_op"),
-        pl.col("_row") + 1,
-    )
-    return pl.concat([closing, ends]).sort("_row").drop("_row", "_next", "_limit")
 
 
 def _last() -> pl.Expr:

@@ -13,7 +13,7 @@ from typing import Any
 import pandera.polars as pa
 import polars as pl
 
-from sluice.columns import Column, model_columns
+from sluice.columns import REST, Column, model_columns
 
 Found = tuple[str, str, str]  # argument, what was found, what is allowed
 
@@ -76,6 +76,23 @@ def _names(columns: Sequence[Column]) -> Iterator[Found]:
                 argument,
                 "a name that differs from another only in case",
                 "names that differ: Delta ignores case",
+            )
+
+
+def document_problems(columns: Sequence[Column], *, of_documents: bool) -> Iterator[Found]:
+    """Tell which columns keep documents where there are none, or all members where they cannot."""
+    for column in columns:
+        if column.document and not of_documents:
+            yield (
+                f"schema.{column.name}",
+                "Document",
+                "Document where the value is Debezium('mongodb'); elsewhere JSON is String",
+            )
+        if column.path == (REST,) and not column.document:
+            yield (
+                f"schema.{column.name}",
+                f"the path {REST!r} for {column.dtype}",
+                "this path for Document only",
             )
 
 

@@ -15,6 +15,10 @@ class Delta:
     uri: str
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"Delta {self.uri}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parquet:
@@ -23,20 +27,28 @@ class Parquet:
     path: str
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"Parquet {self.path}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
     """A table of PostgreSQL.
 
     `table` is its name with its schema; `connection` the name of its address in `SOURCE_CONNECTIONS`;
-    `columns` gives SQL expressions over the table; `messages` is the topic of the connector's logical messages
-    (default: the prefix of the stream's topic, then `.message`).
+    `columns` gives SQL expressions over the table; `messages` is the topic of the connector's logical
+    messages (default: the prefix of the stream's topic, then `.message`).
     """
 
     table: str
     connection: str
     columns: Mapping[str, str] = field(default_factory=dict)
     messages: str | None = None
+
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"PostgreSQL {self.connection}: {self.table}"
 
 
 Source = Delta | Parquet | Postgres

@@ -24,8 +24,10 @@ class Number(str):
     __slots__ = ()
 
 
-def parse(value: bytes) -> Any:
+def parse(value: bytes, *, constants: bool = False) -> Any:
     """Read one JSON value: dict, list, str, `Number`, bool or None.
+
+    With `constants` also a bare `NaN`, `Infinity` or `-Infinity`, as a `Number`.
 
     Strings may hold lone surrogates, since JSON can spell them (`is_unicode` tells).
 
@@ -43,7 +45,7 @@ def parse(value: bytes) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(text):
         raise NotJsonError(f"nested deeper than {MAX_DEPTH} levels")
     try:
-        return _decoder.decode(text)
+        return (_constants if constants else _decoder).decode(text)
     except json.JSONDecodeError as error:
         raise NotJsonError(f"invalid JSON: {error.msg} at character {error.pos}") from error
 
@@ -72,3 +74,4 @@ def _refuse(constant: str) -> NoReturn:
 
 
 _decoder = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=_refuse)
+_constants = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=Number)

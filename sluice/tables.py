@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sluice.contract import Changes, Events, Stream
+from sluice.contract import Changes, Debezium, Events, Stream
 from sluice.decoded import FAILURE
 from sluice.origins import SOURCE
 
 UTC_TIME = pl.Datetime("us", "UTC")
 BUCKETS = 16  # of silver and dimensions of changes; a key's bucket never changes
+REPAIR = "repair/"  # tiles of repairs; they own no offsets of the topic's own partitions
+REPAIR_PARTITION = 2**31 - 1  # at equal positions the greatest counts
 EVERY_BUCKET = -1  # holds the changes that have no key (truncates) and so concern all buckets
 
 RECORD: dict[str, pl.DataType] = {
@@ -171,9 +173,15 @@ def silver(stream: Stream) -> Table:
         "_previous_key": pl.String(),
         "_source": SOURCE,
         "_unavailable": pl.List(pl.String),
+        **({"_patch": pl.String()} if tells_patches(stream) else {}),
         "_bucket": pl.Int32(),
     }
     return Table(name, columns, ("_bucket",), "Every change once: typed, valid, in the source's order.")
+
+
+def tells_patches(stream: Changes) -> bool:
+    """Tell whether a source may tell what changed in a row, and not the row."""
+    return isinstance(stream.value, Debezium) and stream.value.source == "mongodb"
 
 
 def losers(stream: Stream) -> Table:

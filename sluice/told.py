@@ -24,6 +24,7 @@ class Told:
         source: where each comes from (`sluice.origins.SOURCE`); nulls where it does not tell.
         tombstones: `_row` of the records without a value and without effect.
         ignored: `_row` of the records that are no changes of rows.
+        patch: what changed inside values (`sluice.patches`); None where the source tells no such thing.
     """
 
     places: pl.Series
@@ -36,3 +37,4 @@ class Told:
     source: pl.Series
     tombstones: pl.Series
     ignored: pl.Series
+    patch: pl.Series | None = None

@@ -46,8 +46,8 @@ def model(  # noqa: C901  # one pass by hand is plainer in one piece
         mine = [c for c in last.values() if of[id(c)] in (key, "t")]
         mine.sort(key=lambda c: (c["_position"], c["_op"] != "t"))
         states, image, clock = [], None, None
-        for change in mine:
-            clock = change["_valid_from"] if clock is None else max(clock, change["_valid_from"])
+        for change, began in zip(mine, begins(mine), strict=True):
+            clock = began if clock is None else max(clock, began)
             if change["_op"] in "td":
                 image = None
             else:
@@ -73,6 +73,16 @@ def model(  # noqa: C901  # one pass by hand is plainer in one piece
             previous = image
         versions += [row | {"version": n + 1} for n, row in enumerate(mine_versions)]
     return versions
+
+
+def begins(changes: list[dict]) -> list:
+    """Give when each change says that it began; what was read, no later than the change after it."""
+    found, after = [], None
+    for change in reversed(changes):
+        at = change["_valid_from"]
+        found.append(min(at, after) if change["_op"] == "r" and after is not None else at)
+        after = after if change["_op"] in "rt" else at
+    return found[::-1]
 
 
 def same(left: dict, right: dict, names: tuple[str, ...]) -> bool:

@@ -110,6 +110,9 @@ class FakeKafka:
     def log(self, name, partition) -> FakeLog:
         return self.topics[name][partition]
 
+    def compacts(self, name) -> bool:  # noqa: ARG002  # as the resource
+        return False
+
     def open_transactions(self, name, partition) -> str:
         return "producer 7" if self.topics[name][partition].stable is not None else "none"
 

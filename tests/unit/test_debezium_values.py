@@ -8,7 +8,8 @@ import pytest
 from changes import bronze, changes_of
 
 from sluice import Debezium
-from sluice.debezium_values import UNAVAILABLE, value_reader
+from sluice.contract import UNAVAILABLE
+from sluice.debezium_values import value_reader
 from sluice.decode_changes import decode_changes
 from sluice.strict_json import Number
 

@@ -38,7 +38,7 @@ SYSTEM = {"system/ledger", "system/tiles"}
 CHECKS = {
     "bronze": {"accounts_balance", "offsets_accounted_for", "nothing_lost", "no_tile_left_failed"},
     "silver": {"accounts_balance", "records_accounted_for", "quarantine_within_limit", "no_tile_left_failed"},
-    "dimensions": {"intervals_hold"},
+    "dimensions": {"intervals_hold", "no_forbidden_nulls"},
 }
 
 

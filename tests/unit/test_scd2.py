@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 from changes import changes_of, silver_rows
 
-from sluice.scd2 import fold, intervals_broken
+from sluice.scd2 import fold, forbidden_nulls, intervals_broken
 
 COLUMNS = {"id": int, "seq": int, "at": int, "a": str, "note": str}
 
@@ -41,6 +42,13 @@ def test_of_equal_sequences_the_greater_coordinate_wins():
 def test_a_version_begins_at_the_running_maximum():
     rows = [change(1, 10, "x"), change(2, 30, "y"), change(3, 20, "z"), change(4, 40, "w")]
     assert versions(rows) == [(10, 30, "x"), (30, 40, "z"), (40, None, "w")]  # y is superseded
+
+
+def test_what_was_read_began_no_later_than_the_change_after_it():
+    rows = [change(1, 10, "x"), change(2, 25, "x", _op="r"), change(3, 20, "y"), change(4, 40, "w")]
+    assert versions(rows) == [(10, 20, "x"), (20, 40, "y"), (40, None, "w")]
+    rows = [change(1, 10, "x"), change(2, 25, "seen", _op="r"), change(3, 30, "y"), change(4, 40, "y")]
+    assert versions(rows) == [(10, 25, "x"), (25, 30, "seen"), (30, None, "y")]
 
 
 def test_of_equal_beginnings_the_last_counts():
@@ -231,3 +239,36 @@ def test_an_image_with_a_key_twice_is_broken():
     contract = stream(history=False)
     image = fold(silver_rows(contract, GOOD), contract)
     assert intervals_broken(pl.concat([image, image]), ("id",), history=False)["id"].to_list() == [1]
+
+
+def test_nulls_that_the_contract_forbids_are_found_in_the_folded_image():
+    """A value that nothing sent: no change alone could be refused for it."""
+
+    class Named(pa.DataFrameModel):
+        id: int
+        seq: int
+        name: str
+        city: str = pa.Field(nullable=True)
+
+    contract = changes_of({}, schema=Named, sequence="seq", ignore_null=True, history=True)
+    rows = [
+        {"id": 1, "seq": 1, "name": "x", "city": None},
+        {"id": 1, "seq": 2, "name": None, "city": "here"},
+        {"id": 2, "seq": 3, "name": None, "city": "here"},
+    ]
+    folded = fold(silver_rows(contract, rows), contract).lazy()
+    assert forbidden_nulls(folded, contract).collect().rows() == [(2, ["name"])]
+    alone = changes_of({}, schema=Named, key=("id", "seq", "name"), sequence="seq")
+    assert forbidden_nulls(folded, alone).collect().is_empty()
+
+
+def test_keys_of_one_and_of_two_kafka_partitions_may_carry_different_things():
+    """Unsent values among the one, changes of key among the others."""
+    contract = changes_of({"id": int, "a": str}, history=True)
+    moved = [
+        {"id": 1, "a": "x", "_partition": 0},
+        {"id": 1, "a": None, "_partition": 1, "_unavailable": ["a"], "_previous_key": '{"id": 2}'},
+    ]
+    stayed = [{"id": 2, "a": "p", "_partition": 0}, {"id": 2, "a": "q", "_partition": 0}]
+    rows = fold(silver_rows(contract, moved + stayed), contract)
+    assert rows.select("id", "a").rows() == [(2, "p"), (2, "q"), (1, "x")]

@@ -13,14 +13,14 @@ import pytest
 from changes import bronze, changes_of, decoded_silver, silver_rows
 from conftest import SHARED
 
+from sluice.decode_changes import decode_changes
 from sluice.scd2 import fold, intervals_broken
 
 LOG = SHARED / "streams" / "incidents" / "incident_event_log.zip"
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is absent")
 
-# Not ours: a delete told as a version of its own; the reload of one partition of a source; closing at a
-# moment before the version began.
-LEFT_OUT = (
+# Cases in which we give something else on purpose; each has a test of its own that says why.
+DIFFERENT = (
     "hard_deletes=new_record",
     "new_record with valid_to_current",
     "merge key is a partition",
@@ -28,10 +28,22 @@ LEFT_OUT = (
 )
 
 
-def cases(file: str, member: str) -> list:
+def cases(file: str, member: str, *, different: bool = False) -> list:
     path = SHARED / "scd2" / file
     found = json.loads(path.read_text())[member] if path.exists() else []
-    return [pytest.param(case, id=case["name"]) for case in found if not case["name"].startswith(LEFT_OUT)]
+    chosen = [case for case in found if case["name"].startswith(DIFFERENT) == different]
+    return [pytest.param(case, id=case["name"]) for case in chosen]
+
+
+def different(file: str, name: str) -> dict:
+    """Give a case of DIFFERENT by how its name begins."""
+    return next(c.values[0] for c in cases(file, "cases", different=True) if c.id.startswith(name))
+
+
+def gaps(folded: pl.DataFrame, key: tuple[str, ...]) -> int:
+    """Count the intervals in which keys were deleted: each follows a version that nothing follows at once."""
+    begins = folded.select(*key, valid_to="valid_from")
+    return folded.filter(~pl.col("is_current")).join(begins, on=[*key, "valid_to"], how="anti").height
 
 
 def dtype(values: list) -> type | pl.DataType:
@@ -147,6 +159,31 @@ def test_dbt_snapshots(case):
         assert folded.filter(~pl.col("is_current"))["id"].to_list() == case["expected_ids_closed"]
 
 
+def test_dbt_new_record():
+    """hard_deletes=new_record: a deletion is a version of its own; here it is a gap.
+
+    A row that says "deleted" must be left out by each reader of the table; a gap cannot be joined by mistake.
+    Each of dbt's rows of a deletion is one of our gaps, and nothing else differs.
+    """
+    case, key = different("dbt_snapshot_cases.json", "hard_deletes"), ("id", "first_name")
+    for count, expected in enumerate(case["expected_row_count_after_each"], 1):
+        told = case["snapshots"][:count]
+        stream, rows = images(told, list(range(count)), key, complete=True, track=("updated_at",))
+        folded = fold(rows, stream)
+        assert folded.height + gaps(folded, key) == expected
+        first = folded.filter(pl.col("id") == 1)
+        assert first.height + gaps(first, key) == case["expected_rows_for_id_1_after_each"][count - 1]
+
+
+def test_dbt_new_record_with_valid_to_current():
+    """valid_to_current=9999-12-31: an open version has no end, whatever the type of `valid_from`."""
+    case = different("dbt_snapshot_cases.json", "new_record with")
+    stream, rows = images(case["snapshots"], [0, 1, 2], ("id",), complete=True)
+    folded = fold(rows, stream)
+    assert gaps(folded.filter(pl.col("id") == 1), ("id",)) == case["expected_deleted_rows_for_id_1"]
+    assert folded.select("id", "valid_to").rows() == [(1, 1), (2, None)]
+
+
 # --- dlt --------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +211,59 @@ def test_dlt_loads(case):
             assert sorted(map(repr, told)) == sorted(map(repr, expected))
         if counts:
             assert folded.height == counts[count - 1]
+
+
+def test_dlt_merge_key_is_a_partition():
+    """Reload of one day: what the day lacks is retired there; here an image is one of the whole stream.
+
+    Absence in a part of the table says nothing by itself: the row stays until it is told as deleted, or until
+    a whole image lacks it.
+    """
+    case = different("dlt_scd2_cases.json", "merge key is a partition")
+    stream, rows = images(case["loads"], [1, 2, 3], ("date", "name"), complete=False)
+    expected = case["expected_after_last"]
+    names = ["date", "name"]
+    assert fold(rows, stream).select(names).to_dicts() == [{n: row[n] for n in names} for row in expected]
+    assert fold(rows, stream).filter("is_current").height == len(expected)
+    told = case["loads"]
+    marked = [{"op": "d", "load_at": 3} | row for row in told[0] if row not in told[2]]
+    kept = [{"op": "u", "load_at": n} | row for n, load in enumerate(told, 1) for row in load]
+    stream = changes_of(
+        {"date": str, "name": str, "load_at": int},
+        ("date", "name"),
+        sequence="load_at",
+        valid_from="load_at",
+        delete_when=pl.col("op") == "d",
+        history=True,
+    )
+    folded = fold(decoded_silver(stream, bronze(kept + marked)), stream).rename({"valid_to": "to"})
+    assert folded.select(expected[0].keys()).to_dicts() == expected  # b, told as deleted, ends at 3
+
+
+def test_dlt_explicit_boundary_timestamps():
+    """A boundary before the last one: dlt closes a version before it began; here it is sorted in."""
+    case = different("dlt_scd2_cases.json", "explicit boundary")
+    rows = [row | {"at": load["at"]} for load in case["loads"][:3] for row in load["rows"]]
+    rows = [row | {"at": row["at"] if "T" in row["at"] else row["at"] + "T00:00:00Z"} for row in rows]
+    stream = changes_of(
+        {"nk": int, "foo": str, "at": pl.Datetime("us", "UTC")},
+        "nk",
+        sequence="at",
+        valid_from="at",
+        snapshot="at",
+        history=True,
+    )
+    folded = fold(decoded_silver(stream, bronze(rows)), stream)
+    days = folded.select("nk", "foo", pl.col("valid_from", "valid_to").dt.day()).rows()
+    assert days == [
+        (1, "bar", 20, 21),
+        (1, "foo", 21, 22),
+        (1, "bar", 22, None),
+        (2, "foo", 21, 22),
+        (3, "foo", 22, None),
+    ]
+    refused = decode_changes(stream, bronze([{"nk": 1, "foo": "bar", "at": case["loads"][3]["at"]}]))
+    assert refused.failures["column"].to_list() == ["at"]
 
 
 # --- a real log -------------------------------------------------------------------------------------------

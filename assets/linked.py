@@ -1,0 +1,67 @@
+"""What makes keys concern each other: changes of key connect them, truncates and whole images end them.
+
+Found in silver, all of it, as sparingly as its columns allow: most tables have none of these.
+"""
+
+import polars as pl
+
+from assets.grown import Grown
+from resources.data_files import DataFiles
+from sluice.closers import closers
+from sluice.contract import Changes, Debezium
+from sluice.follow import connected, renames
+from sluice.origins import FIRST, LAST
+from sluice.tables import EVERY_BUCKET, ROW_COORDINATES
+
+RENAMED = "null_count._previous_key"
+ENDING = (pl.col("_op") == "r") & pl.col("_source").struct.field("snapshot").is_in([*FIRST, *LAST])
+_TOLD = ("_op", "_position", "_valid_from", "_source", "_timestamp", *ROW_COORDINATES)
+
+
+def linked(stream: Changes, silver: DataFiles, changes: pl.DataFrame, new: Grown | None) -> pl.DataFrame:
+    """Give the keys (key columns) that are folded together.
+
+    Args:
+        stream: the contract.
+        silver: the files of silver's version that is folded.
+        changes: a list of them, with what the log tells of `RENAMED`.
+        new: what changed in it, where only keys are asked for that it touches; None: all are.
+
+    Raises:
+        FileNotFoundError: a file of `new` was deleted meanwhile.
+    """
+    keys = list(stream.keys)
+    likely = changes.filter(pl.col(RENAMED).ne_missing(pl.col("rows")))["path"].to_list()
+    told = silver.read(likely).select(*keys, "_previous_key").filter(pl.col("_previous_key").is_not_null())
+    edges = renames(told.collect(), stream)
+    if not edges.height:
+        return edges.select(keys)
+    if new is None:
+        old = edges.select(pl.col(name + "_old").alias(name) for name in keys)
+        return pl.concat([edges.select(keys), old]).unique()
+    differences = (new.difference(bucket, keys) for bucket in sorted(new.buckets))
+    touched = pl.concat([pl.concat([found.came.select(keys), found.lost]) for found in differences])
+    return connected(touched.unique(), edges, keys)
+
+
+def ends_of(stream: Changes, silver: DataFiles, changes: pl.DataFrame) -> pl.DataFrame:
+    """Give what ends keys that it does not name (`sluice.closers`), from all of silver."""
+    keyed = changes.filter(pl.col("value") != EVERY_BUCKET)["path"].to_list()
+    truncates = changes.filter(value=EVERY_BUCKET)["path"].to_list()
+    names = [n for n in (*_TOLD, stream.snapshot) if n is not None]
+    found = [silver.read(truncates).select(names).collect()]
+    if stream.snapshot is not None:
+        found += [_first(silver.read([path]).select(names).collect(), stream.snapshot) for path in keyed]
+    elif isinstance(stream.value, Debezium):
+        found.append(silver.read(keyed).filter(ENDING).select(names).collect())
+    return closers(pl.concat(found), stream)
+
+
+def _first(rows: pl.DataFrame, image: str) -> pl.DataFrame:
+    """Give the rows by which the image that they are of is told: its first, by each measure."""
+    by = [image, "_partition"]
+    first = [
+        rows.sort(*measure, nulls_last=True).unique(by, keep="first", maintain_order=True)
+        for measure in (["_position", *ROW_COORDINATES], ["_valid_from"], ["_epoch", "_timestamp", "_offset"])
+    ]
+    return pl.concat(first)

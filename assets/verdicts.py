@@ -1,0 +1,255 @@
+"""What reconciliations leave: a verdict each and the rows that differed; and that one runs at a time.
+
+Written once, after the comparison: the differences first, the verdict decides. Personal values are masked.
+A stream's reconciliations never overlap: whoever runs one holds a lease on the stream, an application
+transaction whose version is the lease's end, and who finds it held waits, gives up or fails, as is asked.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import polars as pl
+
+from resources.lake import Lake
+from resources.transactions import transactions
+from sluice.compared import Compared, masked
+from sluice.contract import Stream
+from sluice.errors import ReconciliationRunsError, SluiceError, StaleWriterError
+from sluice.tables import UTC_TIME, Table
+
+Against = Literal["source", "log"]
+Overlap = Literal["skip", "queue", "fail"]
+LEASE = 30.0  # seconds; a reconciliation that dies is over after as many
+
+VERDICTS: dict[str, pl.DataType] = {
+    "stream": pl.String(),
+    "report": pl.String(),
+    "against": pl.String(),  # source, log
+    "source": pl.String(),  # what it was, without its address
+    "position": pl.String(),  # of the source
+    "lake_version": pl.Int64(),
+    "equal": pl.Boolean(),
+    "ranges": pl.Int64(),
+    "differing_ranges": pl.Int64(),
+    "lake_rows": pl.Int64(),
+    "source_rows": pl.Int64(),
+    "missing": pl.Int64(),
+    "extra": pl.Int64(),
+    "different": pl.Int64(),
+    "repair": pl.String(),  # no, dry run, or what was done
+    "run_id": pl.String(),
+    "began_at": UTC_TIME,
+    "seconds": pl.Float64(),
+}
+DIFFERENCES: dict[str, pl.DataType] = {
+    "stream": pl.String(),
+    "report": pl.String(),
+    "kind": pl.String(),  # missing, extra, different
+    "key": pl.String(),  # JSON
+    "columns": pl.List(pl.String),
+    "lake": pl.String(),  # JSON
+    "source": pl.String(),
+}
+PROGRESS: dict[str, pl.DataType] = {
+    "stream": pl.String(),
+    "report": pl.String(),
+    "bounds": pl.List(pl.String),  # of ranges of keys
+    "equal": pl.List(pl.Int64),  # which ranges were found equal
+    "position": pl.String(),
+    "kept_at": UTC_TIME,
+}
+PROGRESS_TABLE = Table(
+    "system/reconciling", PROGRESS, ("stream",), "How far reconciliations came; for those that go on."
+)
+VERDICTS_TABLE = Table(
+    "system/reconciliations",
+    VERDICTS,
+    ("stream",),
+    "What each reconciliation found: the history of verdicts.",
+)
+DIFFERENCES_TABLE = Table(
+    "system/differences", DIFFERENCES, ("stream",), "Rows that differed, personal values masked."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A reconciliation's outcome, as it is kept."""
+
+    report: str
+    against: Against
+    source: str
+    position: str
+    lake_version: int
+    compared: Compared
+    began_at: datetime
+    seconds: float
+    repair: str = "no"
+
+    def facts(self) -> dict[str, Any]:
+        """Give what people are told first."""
+        found = self.compared
+        return {
+            "report": self.report,
+            "source": self.source,
+            "position": self.position,
+            "lake version": self.lake_version,
+            "rows of the lake": found.lake_rows,
+            "rows of the source": found.source_rows,
+            "missing in the lake": found.missing,
+            "extra in the lake": found.extra,
+            "different": found.different,
+            "ranges, and those that differ": f"{found.ranges}, {found.differing}",
+            "repair": self.repair,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def keep(lake: Lake, stream: Stream, verdict: Verdict, run_id: str) -> pl.DataFrame:
+    """Write a verdict and its differences; give these as they are kept, masked."""
+    found = verdict.compared
+    if verdict.against == "source":
+        personal = {column.name for column in stream.columns if column.pii}
+        told = masked(found.rows, stream.keys, personal)
+    else:  # what records hold is not known before they are decoded
+        told = masked(found.rows, _PLACE, {"key", "value", "headers"})
+    common = {"stream": pl.lit(stream.name), "report": pl.lit(verdict.report)}
+    rows = told.with_columns(**common).select(list(DIFFERENCES))
+    row = {
+        "stream": stream.name,
+        "report": verdict.report,
+        "against": verdict.against,
+        "source": verdict.source,
+        "position": verdict.position,
+        "lake_version": verdict.lake_version,
+        "equal": found.equal,
+        "ranges": found.ranges,
+        "differing_ranges": found.differing,
+        "lake_rows": found.lake_rows,
+        "source_rows": found.source_rows,
+        "missing": found.missing,
+        "extra": found.extra,
+        "different": found.different,
+        "repair": verdict.repair,
+        "run_id": run_id,
+        "began_at": verdict.began_at,
+        "seconds": verdict.seconds,
+    }
+    if rows.height:
+        lake.retrying(DIFFERENCES_TABLE.name, lambda: lake.commit(lake.ensure(DIFFERENCES_TABLE), rows))
+    one = pl.DataFrame([row], schema=VERDICTS, orient="row")
+    lake.retrying(VERDICTS_TABLE.name, lambda: lake.commit(lake.ensure(VERDICTS_TABLE), one))
+    return told
+
+
+_PLACE = ("tile", "partition", "offset")
+
+
+def note(lake: Lake, stream: Stream, report: str, position: str, bounds: list[str], equal: list[int]) -> None:
+    """Note which ranges were found equal, for whoever goes on."""
+    row = (stream.name, report, bounds, equal, position, datetime.now(UTC))
+    one = pl.DataFrame([row], schema=PROGRESS, orient="row")
+    lake.retrying(PROGRESS_TABLE.name, lambda: lake.commit(lake.ensure(PROGRESS_TABLE), one))
+
+
+def unfinished(lake: Lake, stream: Stream) -> tuple[list[str], set[int], str] | None:
+    """Give the ranges of the last one if it has no verdict, those found equal, and its position."""
+    mine = pl.col("stream") == stream.name
+    notes = lake.read(PROGRESS_TABLE).filter(mine).sort("kept_at").collect()
+    if not notes.height:
+        return None
+    report, bounds, position = notes.select("report", "bounds", "position").row(-1)
+    ended = (
+        lake.read(VERDICTS_TABLE)
+        .filter(mine & (pl.col("report") == report))
+        .select(pl.len())
+        .collect()
+        .item()
+    )
+    if ended:
+        return None
+    return bounds, set(notes.filter(pl.col("report") == report)["equal"].explode().drop_nulls()), position
+
+
+def standing(lake: Lake, stream: Stream) -> pl.DataFrame:
+    """Give the last verdict against the source, and against the log, where differences stand."""
+    mine = lake.read(VERDICTS_TABLE).filter(pl.col("stream") == stream.name).collect()
+    last = mine.sort("began_at").group_by("against").last()
+    return last.filter(~pl.col("equal")).select(
+        "against", "report", "missing", "extra", "different", "position", "began_at"
+    )
+
+
+@contextmanager
+def alone(lake: Lake, stream: Stream, overlap: Overlap, wait: Callable[[float], None]) -> Iterator[bool]:
+    """Hold the lease of a stream's reconciliations while the block runs; False: it is held, so skip.
+
+    Raises:
+        ReconciliationRunsError: it is held, and `overlap` says to fail.
+    """
+    while not (mine := _taken(lake, stream)):
+        if overlap == "fail":
+            raise ReconciliationRunsError(stream.name)
+        if overlap == "skip":
+            yield False
+            return
+        wait(1.0)
+    ended = threading.Event()
+
+    def renew() -> None:
+        held = mine
+        while not ended.wait(LEASE / 3):
+            with suppress(SluiceError):  # the store is away: the next try may renew it in time
+                held = _renewed(lake, stream, held, _until())
+        with suppress(SluiceError):
+            _renewed(lake, stream, held, held + 1)
+
+    beat = threading.Thread(target=renew, name=f"lease of {stream.name}", daemon=True)
+    beat.start()
+    try:
+        yield True
+    finally:
+        ended.set()
+        beat.join()
+
+
+def _until() -> int:
+    return 2 * int((datetime.now(UTC).timestamp() + LEASE) * 1000)
+
+
+def _id(stream: Stream) -> str:
+    return f"reconciling/{stream.name}"
+
+
+def _taken(lake: Lake, stream: Stream) -> int | None:
+    """Take the lease; None where it is held."""
+
+    def step() -> int | None:
+        handle = lake.ensure(VERDICTS_TABLE)
+        held = transactions(handle).get(_id(stream), 1)
+        if held % 2 == 0 and held // 2 > datetime.now(UTC).timestamp() * 1000:
+            return None
+        until = max(_until(), held + 2 - held % 2)
+        lake.commit(handle, pl.DataFrame(schema=VERDICTS), progress={_id(stream): until})
+        return until
+
+    with suppress(StaleWriterError):  # another took it meanwhile
+        return lake.retrying(VERDICTS_TABLE.name, step)
+    return None
+
+
+def _renewed(lake: Lake, stream: Stream, mine: int, until: int) -> int:
+    """Move the lease on, as long as nobody else has it."""
+
+    def step() -> int:
+        handle = lake.ensure(VERDICTS_TABLE)
+        if transactions(handle).get(_id(stream)) != mine:
+            raise ReconciliationRunsError(stream.name)
+        lake.commit(handle, pl.DataFrame(schema=VERDICTS), progress={_id(stream): until})
+        return until
+
+    return lake.retrying(VERDICTS_TABLE.name, step)

@@ -1,0 +1,79 @@
+"""The data files of a table that a column partitions: which there are, what they hold, and new ones.
+
+New files are seen by no reader until `Lake.commit` names them, so a table can be rewritten file by file, in
+bounded memory, and change in one commit. It decides nothing about rows; how a file looks is decided in
+`resources.new_files`. What a run that died has written, clean-up finds.
+"""
+
+import time
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.transaction import AddAction, RemoveAction
+
+from resources.lake import Lake
+from resources.new_files import write_files
+from resources.outages import reading
+
+FILE: dict[str, Any] = {
+    "path": pl.String(),
+    "size": pl.Int64(),
+    "rows": pl.Int64(),  # null: not told
+    "value": pl.Int32(),
+}
+
+
+class DataFiles:
+    """The files of one version of a table; the partition column holds whole numbers."""
+
+    def __init__(self, lake: Lake, handle: DeltaTable) -> None:
+        self._lake, self._handle = lake, handle
+        (self.column,) = handle.metadata().partition_columns
+        self._root = lake.path(handle.metadata().name)
+        self._options = reading(lake.storage_options, lake.patience_seconds)
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """The columns that a file of today has: all but the partition's."""
+        schema = self._lake.scan(self._handle).collect_schema()
+        return pl.Schema({name: dtype for name, dtype in schema.items() if name != self.column})
+
+    def listed(self, told: Collection[str] = ()) -> pl.DataFrame:
+        """List the files: `FILE`, and what the log tells of columns (null: nothing).
+
+        `told` names statistics as delta-rs does: `null_count.valid_to`, `min._partition`.
+        """
+        files = pl.DataFrame(self._handle.get_add_actions(flatten=True))
+        if not files.height:
+            return pl.DataFrame(schema={**FILE, **dict.fromkeys(told, pl.Int64())})
+        names = {"path": "path", "size": "size_bytes", "rows": "num_records"}
+        names |= {"value": f"partition.{self.column}"} | {name: name for name in told}
+        known = {n: pl.col(m) if m in files.columns else pl.lit(None, pl.Int64) for n, m in names.items()}
+        return files.select(**known).cast(FILE)
+
+    def read(self, paths: Sequence[str]) -> pl.LazyFrame:
+        """Read some files lazily, also such as left the table; FileNotFoundError where one is deleted."""
+        if not paths:
+            return pl.LazyFrame(schema=self.schema)
+        return pl.scan_parquet(
+            [f"{self._root}/{unquote(path)}" for path in paths],
+            glob=False,
+            schema=dict(self.schema),
+            hive_partitioning=False,
+            missing_columns="insert",  # of files that are older than a column
+            extra_columns="ignore",
+            storage_options=self._options,
+        )
+
+    def write(self, rows: pl.DataFrame, value: int) -> list[AddAction]:
+        """Write rows into a new file of a partition; give what makes it part of the table."""
+        placed = rows.with_columns(pl.lit(value, pl.Int32).alias(self.column))
+        return write_files(self._handle, self._root, placed, self._options)
+
+    def gone(self, path: str, size: int, value: int) -> RemoveAction:
+        """Give what takes a file out of the table."""
+        return RemoveAction(path, True, int(time.time() * 1000), size, {self.column: str(value)})

@@ -1,0 +1,259 @@
+"""A table of PostgreSQL as of one position: a snapshot that any number of sessions read, a marker after it.
+
+Decides how ranges of keys are asked for: by the first key column, in the order that the lake has too, each
+answer from an index where there is one. A change counts if its transaction is visible in the snapshot. The
+load is bounded: so many rows a second, so many sessions. What fails is told without the address.
+"""
+
+# ruff: noqa: S608  # names come from the contract, which may say any expression
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import psycopg
+
+from sluice.canonical import Texts, row_sum, row_text
+from sluice.comparable import quoted
+from sluice.errors import SourceError, SourceUnreachableError
+from sluice.sources import Postgres
+
+MARK = "sluice"  # the prefix of our logical messages
+_TEXTS = ("text", "character varying", "character", "name", "citext")
+_TRANSACTIONS = 1 << 32  # how many ids the connector's numbers tell apart
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What a snapshot sees: `xmin:xmax:running` as PostgreSQL writes it, the place of its log just before."""
+
+    snapshot: str
+    lsn: int
+    oldest: datetime  # when the oldest transaction that it does not see, and ran then, began
+    taken: datetime  # by the database's clock
+
+    def sees(self, transaction: int) -> bool:
+        """Tell whether a transaction, by the 32 bits of its id, is in it."""
+        low, high, running = self.snapshot.split(":")
+        ahead = (transaction - int(high)) % _TRANSACTIONS
+        whole = int(high) + (ahead if ahead < _TRANSACTIONS // 2 else ahead - _TRANSACTIONS)
+        if whole < int(low):
+            return True
+        return whole < int(high) and str(whole) not in running.split(",")
+
+
+@dataclass
+class PostgresSnapshot:
+    """One snapshot of a table; made by `snapshot_of`.
+
+    Attributes:
+        source: what is read.
+        texts: the columns, and how they are written.
+        dsn: where the database is.
+        visible: what the snapshot sees.
+        name: by which other sessions import it.
+        rows_per_second: the most rows that all sessions read in a second.
+        parallel: how many sessions.
+    """
+
+    source: Postgres
+    texts: Texts
+    dsn: str = field(repr=False)
+    visible: Visible
+    name: str
+    key: str  # the SQL of the first key column, ordered as the lake orders
+    key_type: str
+    paced: bool  # whether ranges can be asked for one by one
+    rows_per_second: int | None = None
+    parallel: int = 1
+    _asked: int = 0
+    _began: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def _values(self) -> list[str]:
+        return [f"({self.source.columns[c.name]})" if c.name in self.source.columns else quoted(c.path[0])
+                for c in self.texts.columns]  # fmt: skip
+
+    def _texts(self) -> list[str]:
+        return self.texts.of(self._values(), "postgresql")
+
+    def sums(self, bounds: Sequence[str], wanted: Sequence[int], at_once: int) -> Iterator[pl.DataFrame]:
+        """Count and sum up some ranges of keys (columns range, count, sum), `at_once` of them in a query.
+
+        Range n holds the keys from `bounds[n - 1]` on and before `bounds[n]`.
+        """
+        size = at_once if self.paced else len(bounds) + 1
+        parts: list[tuple[int, int]] = []
+        for number in wanted:
+            start, stop = parts[-1] if parts else (0, -1)
+            if stop == number and stop - start < size:
+                parts[-1] = (start, number + 1)
+            else:
+                parts.append((number, number + 1))
+        with ThreadPoolExecutor(self.parallel if self.paced else 1) as pool:
+            asked = [pool.submit(self.part, bounds, *part) for part in parts]
+            try:
+                for part in as_completed(asked):
+                    yield part.result()
+            finally:  # who stops asks for no more
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def part(self, bounds: Sequence[str], start: int, stop: int) -> pl.DataFrame:
+        """Count and sum up the ranges `[start, stop)`, in one query."""
+        total = row_sum(row_text(self._texts()), "postgresql")
+        where, values = self._between(bounds, start, stop)
+        query = (
+            f"SELECT width_bucket({self.key}, %s::{self.key_type}[]) + {start}, count(*), sum({total})::text "
+            f"FROM {self.source.table} WHERE {where} GROUP BY 1"
+        )
+        found = self._fetch(query, [list(bounds[start : stop - 1]), *values])
+        schema = {"range": pl.Int64, "count": pl.Int64, "sum": pl.String}
+        rows = pl.DataFrame(found, schema=schema, orient="row")
+        self._pace(int(rows["count"].sum()))
+        return rows
+
+    def _between(self, bounds: Sequence[str], start: int, stop: int) -> tuple[str, list[str]]:
+        """Write the condition for the ranges `[start, stop)`."""
+        terms, values = ["true"], []
+        if start > 0:
+            terms.append(f"{self.key} >= %s::{self.key_type}")
+            values.append(bounds[start - 1])
+        if stop <= len(bounds):
+            terms.append(f"{self.key} < %s::{self.key_type}")
+            values.append(bounds[stop - 1])
+        return " AND ".join(terms), values
+
+    def rows(self, bounds: Sequence[str], number: int, most: int | None) -> pl.DataFrame:
+        """Read the canonical texts of a range's rows, of more than `most` one more than these."""
+        where, values = self._between(bounds, number, number + 1)
+        query = f"SELECT {', '.join(self._texts())} FROM {self.source.table} WHERE {where}"
+        found = self._fetch(query if most is None else f"{query} LIMIT {most + 1}", values)
+        self._pace(len(found))
+        return pl.DataFrame(found, schema=dict.fromkeys(self.texts.names, pl.String()), orient="row")
+
+    def cuts(self, bounds: Sequence[str], number: int, parts: int) -> list[str]:
+        """Give keys that cut a range into parts of about the same size."""
+        where, values = self._between(bounds, number, number + 1)
+        shares = ", ".join(str(n / parts) for n in range(1, parts))
+        query = (
+            f"SELECT percentile_disc(ARRAY[{shares}]::float8[]) WITHIN GROUP (ORDER BY {self.key})::text[] "
+            f"FROM {self.source.table} WHERE {where}"
+        )
+        found = self._fetch(query, values)[0][0] or []
+        return list(dict.fromkeys(text for text in found if text is not None))
+
+    def _pace(self, rows: int) -> None:
+        """Wait until so many rows may have been asked for."""
+        if not self.rows_per_second:
+            return
+        with self._lock:
+            self._asked += rows
+            pause = self._began + self._asked / self.rows_per_second - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+
+    def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with _talking(self.source), psycopg.connect(self.dsn, application_name=MARK) as session:
+            session.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            session.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+            return session.execute(query.encode(), values).fetchall()
+
+
+@contextmanager
+def snapshot_of(
+    source: Postgres, texts: Texts, dsn: str, *, rows_per_second: int | None = None, parallel: int = 1
+) -> Iterator[PostgresSnapshot]:
+    """Hold a snapshot of a table while the block runs.
+
+    Raises:
+        SourceError: the table or a column is not there, or may not be read.
+        SourceUnreachableError: the database does not answer.
+    """
+    with _talking(source), psycopg.connect(dsn, application_name=MARK, autocommit=True) as session:
+        lsn = session.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()
+        session.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        told = session.execute(
+            "SELECT pg_export_snapshot(), pg_current_snapshot()::text, least(now(), "
+            "(SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL), "
+            "(SELECT min(prepared) FROM pg_prepared_xacts)), clock_timestamp()"
+        ).fetchone()
+        if lsn is None or told is None:  # a query without a table has one row
+            raise SourceError(str(source), "no answer", "try again")
+        key, key_type, paced = _key(session, source, texts)
+        yield PostgresSnapshot(
+            source=source,
+            texts=texts,
+            dsn=dsn,
+            visible=Visible(told[1], int(lsn[0]), told[2], told[3]),
+            name=told[0],
+            key=key,
+            key_type=key_type,
+            paced=paced,
+            rows_per_second=rows_per_second,
+            parallel=parallel,
+        )
+
+
+def _key(session: "psycopg.Connection[Any]", source: Postgres, texts: Texts) -> tuple[str, str, bool]:
+    """Give the first key column in the lake's order, as SQL, its type, and whether an index may serve it."""
+    column = next(c for c in texts.columns if c.name == texts.keys[0])
+    value = f"({source.columns[column.name]})" if column.name in source.columns else quoted(column.path[0])
+    typed = session.execute(
+        f"SELECT pg_typeof({value})::text FROM (SELECT) one LEFT JOIN {source.table} ON false".encode()
+    ).fetchone()
+    name = typed[0] if typed else "text"
+    plain = isinstance(column.dtype, pl.String | pl.Enum | pl.Categorical)
+    if not plain or name == "uuid":
+        return value, name, True
+    same = session.execute("SELECT datcollate FROM pg_database WHERE datname = current_database()").fetchone()
+    if name in _TEXTS[:2] and same is not None and same[0] in ("C", "POSIX"):
+        return value, "text", True
+    return f'({value})::text COLLATE "C"', "text", False
+
+
+def emit_marker(source: Postgres, dsn: str) -> tuple[str, int]:
+    """Write a logical message into the database's log; give its content, and its place."""
+    content = uuid4().hex
+    with _talking(source), psycopg.connect(dsn, application_name=MARK, autocommit=True) as session:
+        query = "SELECT pg_logical_emit_message(false, %s, %s) - '0/0'"
+        found = session.execute(query, [MARK, content]).fetchone()
+        if found is None:  # a query without a table has one row
+            raise SourceError(str(source), "no answer", "try again")
+        return content, int(found[0])
+
+
+def is_marker(value: bytes | None, content: str) -> bool:
+    """Tell whether a record of the connector's messages is our marker; its content comes as base64."""
+    if value is None or MARK.encode() not in value:
+        return False
+    try:
+        body: Any = json.loads(value)
+    except ValueError:
+        return False
+    payload = body.get("payload", body) if isinstance(body, dict) else {}
+    message = (payload or {}).get("message") if isinstance(payload, Mapping) else None
+    return isinstance(message, dict) and message.get("content") in (
+        content,
+        base64.b64encode(content.encode()).decode(),
+    )
+
+
+@contextmanager
+def _talking(source: Postgres) -> Iterator[None]:
+    """Turn the driver's failures into ours; what they say has no address in it."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise SourceUnreachableError(str(source), type(error).__name__) from None
+    except psycopg.Error as error:
+        detail = str(error.diag.message_primary or type(error).__name__)
+        raise SourceError(str(source), detail, "correct `source`, or grant what is missing") from None

@@ -1,0 +1,185 @@
+"""Canonical text: one text for one value, written alike by DuckDB over the lake and by PostgreSQL.
+
+A contract's type says how: integers and decimals by their digits without trailing zeros; times as
+microseconds since 1970 (naive ones as UTC), dates as days; floats by their bits (-0.0 is 0.0, all NaN are
+one; a float of 32 bits counts as the shortest decimal that names it); bytes as hex; lists by their elements.
+What is no number, or no finite time, in a decimal or a time of PostgreSQL counts as null: its stream has no
+way to say it. Structs have no canonical text: they are not compared, and the report says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+import polars as pl
+import pyarrow as pa
+
+from sluice.columns import Column, storage_dtype
+
+Dialect = Literal["duckdb", "postgresql"]
+NULL = "~"
+_DIGITS = 15  # of the md5, in hex: 60 bits, so that sums stay exact
+
+
+def comparable(column: Column) -> bool:
+    """Tell whether a column's values have a canonical text."""
+    dtype = column.dtype
+    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+    return not isinstance(inner, pl.Struct | pl.List | pl.Array | pl.Object)
+
+
+def canonical(value: str, dtype: pl.DataType, dialect: Dialect) -> str:
+    """Write the SQL that gives a value's canonical text (null: null).
+
+    Args:
+        value: the SQL of the value; in DuckDB of the type in which the lake stores the contract's.
+        dtype: the contract's type.
+        dialect: whose SQL.
+    """
+    if isinstance(dtype, pl.List | pl.Array):
+        inner: Any = dtype.inner
+        return _list(value, inner, dialect)
+    return _duckdb(value, dtype) if dialect == "duckdb" else _postgresql(value, dtype)
+
+
+def row_text(texts: Sequence[str]) -> str:
+    """Write the SQL of a row's text: each value with its length, so that no two rows have one text."""
+    return " || ".join(f"coalesce(length({t}) || ':' || {t}, '{NULL}')" for t in texts)
+
+
+def row_sum(text: str, dialect: Dialect) -> str:
+    """Write the SQL of a row's share in a checksum: the first 60 bits of its text's md5."""
+    digits = f"substr(md5({text}), 1, {_DIGITS})"
+    return f"('0x' || {digits})::UBIGINT" if dialect == "duckdb" else f"('x' || {digits})::bit(60)::bigint"
+
+
+def _duckdb(value: str, dtype: pl.DataType) -> str:
+    match storage_dtype(dtype):
+        case pl.Decimal(scale=scale) if scale:
+            return f"rtrim(rtrim({value}::VARCHAR, '0'), '.')"
+        case pl.Float32():
+            return _float_bits(f"{value}::VARCHAR::DOUBLE")
+        case pl.Float64():
+            return _float_bits(value)
+        case pl.Boolean():
+            return _boolean(value)
+        case pl.Datetime():
+            return f"epoch_us({value})::VARCHAR"
+        case pl.Date():
+            return f"({value} - DATE '1970-01-01')::VARCHAR"
+        case pl.Binary():
+            return f"lower(hex({value}))"
+        case _:
+            return f"{value}::VARCHAR"
+
+
+def _float_bits(value: str) -> str:
+    return f"CASE WHEN isnan({value}) THEN 'NaN' ELSE ({value} + 0.0::DOUBLE)::BIT::BIGINT::VARCHAR END"
+
+
+def _boolean(value: str) -> str:
+    return f"CASE {value} WHEN true THEN 't' WHEN false THEN 'f' END"
+
+
+def _postgresql(value: str, dtype: pl.DataType) -> str:
+    match dtype:
+        case pl.Decimal() | pl.UInt64():
+            number, no_number = f"({value})::numeric", "'NaN', 'Infinity', '-Infinity'"
+            return f"CASE WHEN {number} NOT IN ({no_number}) THEN trim_scale({number})::text END"
+        case _ if dtype.is_integer():
+            return f"({value})::bigint::text"
+        case pl.Float32() | pl.Float64():
+            number = f"({value})::text::float8"
+            bits = f"('x' || encode(float8send({number} + 0.0), 'hex'))::bit(64)::bigint::text"
+            return f"CASE WHEN {number} = 'NaN' THEN 'NaN' ELSE {bits} END"
+        case pl.Boolean():
+            return _boolean(value)
+        case pl.Datetime():
+            return (
+                f"CASE WHEN isfinite({value}) THEN (extract(epoch FROM {value}) * 1000000)::bigint::text END"
+            )
+        case pl.Date():
+            return f"CASE WHEN isfinite(({value})::date) THEN (({value})::date - date '1970-01-01')::text END"
+        case pl.Time():
+            return f"(extract(epoch FROM ({value})::time) * 1000000)::bigint::text"
+        case pl.Duration():
+            return f"(extract(epoch FROM ({value})::interval) * 1000000)::bigint::text"
+        case pl.Binary():
+            return f"encode({value}, 'hex')"
+        case _:
+            return f"({value})::text"
+
+
+def _list(value: str, inner: pl.DataType, dialect: Dialect) -> str:
+    item = canonical("item", inner, dialect)
+    told = row_text([item])
+    if dialect == "duckdb":
+        return f"'[' || array_to_string(list_transform({value}, lambda item: {told}), ',') || ']'"
+    items = f"unnest({value}) WITH ORDINALITY AS items(item, place)"
+    joined = f"SELECT string_agg({told}, ',' ORDER BY place) FROM {items}"  # noqa: S608  # of a contract
+    return f"CASE WHEN {value} IS NOT NULL THEN '[' || coalesce(({joined}), '') || ']' END"
+
+
+def parsed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Read canonical texts back, as the lake stores the contract's type."""
+    storage = storage_dtype(dtype)
+    match storage:
+        case pl.Float32() | pl.Float64():
+            bits = texts.replace("NaN", None).cast(pl.Int64)
+            floats = pl.Series(bits.to_arrow().view(pa.float64()), dtype=pl.Float64)
+            nan = pl.repeat(float("nan"), len(texts), eager=True)
+            return (
+                nan.zip_with((texts == "NaN").fill_null(value=False), floats).cast(storage).alias(texts.name)
+            )
+        case pl.Boolean():
+            return texts == "t"
+        case pl.Datetime():
+            return texts.cast(pl.Int64).cast(storage)
+        case pl.Date():
+            return texts.cast(pl.Int32).cast(storage)
+        case pl.Binary():
+            return texts.str.decode("hex")
+        case pl.List():
+            inner: Any = storage.inner
+            items = [
+                None if t is None else parsed(pl.Series(_items(t), dtype=pl.String), inner) for t in texts
+            ]
+            return pl.Series(texts.name, items, dtype=storage)
+        case pl.Decimal():
+            return pl.Series(texts.name, [None if t is None else Decimal(t) for t in texts], dtype=storage)
+        case _:
+            return texts.cast(storage)
+
+
+def _items(text: str) -> list[str | None]:
+    """Take the text of a list apart."""
+    found: list[str | None] = []
+    at = 1
+    while at < len(text) - 1:
+        if text[at] == NULL:
+            found.append(None)
+            at += 2
+            continue
+        size, _, _ = text[at:].partition(":")
+        begin = at + len(size) + 1
+        found.append(text[begin : begin + int(size)])
+        at = begin + int(size) + 1
+    return found
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is compared of a stream by canonical text, and how both sides write it."""
+
+    keys: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return [column.name for column in self.columns]
+
+    def of(self, values: Sequence[str], dialect: Dialect) -> list[str]:
+        """Write the texts of the columns, whose values are given as SQL."""
+        return [canonical(v, c.dtype, dialect) for v, c in zip(values, self.columns, strict=True)]

@@ -1,0 +1,204 @@
+"""Lake against a real PostgreSQL: values as text on both sides, and one position while others write."""
+
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+
+from demo.postgres import Postgres as Server
+from resources.source_postgres import snapshot_of
+from resources.table_sides import Side
+from resources.text_compare import LakeTexts, Progress, differing, rows_of
+from sluice import Postgres
+from sluice.canonical import Texts, comparable
+from sluice.columns import model_columns, to_storage
+from sluice.errors import DemoServerError, SourceError, SourceUnreachableError
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A PostgreSQL of this module."""
+    try:
+        with Server() as made:
+            yield made
+    except DemoServerError as error:
+        pytest.skip(str(error))
+
+
+class Typed(pa.DataFrameModel):
+    id: int
+    small: pl.Int16 = pa.Field(nullable=True)
+    price: pl.Decimal(20, 4) = pa.Field(nullable=True)
+    score: float = pa.Field(nullable=True)
+    ratio: pl.Float32 = pa.Field(nullable=True)
+    active: bool = pa.Field(nullable=True)
+    name: str = pa.Field(nullable=True)
+    at: pl.Datetime("us", "UTC") = pa.Field(nullable=True)
+    wall: pl.Datetime("us") = pa.Field(nullable=True)
+    day: pl.Date = pa.Field(nullable=True)
+    clock: pl.Time = pa.Field(nullable=True)
+    raw: pl.Binary = pa.Field(nullable=True)
+    tags: pl.List(pl.String) = pa.Field(nullable=True)
+    numbers: pl.List(pl.Int64) = pa.Field(nullable=True)
+
+
+COLUMNS = model_columns(Typed)
+TYPES = {
+    "id": "bigint primary key",
+    "small": "smallint",
+    "price": "numeric",
+    "score": "double precision",
+    "ratio": "real",
+    "active": "boolean",
+    "name": "text",
+    "at": "timestamptz",
+    "wall": "timestamp",
+    "day": "date",
+    "clock": "time",
+    "raw": "bytea",
+    "tags": "text[]",
+    "numbers": "bigint[]",
+}
+AT = datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)
+REST = [time(23, 59, 59, 999999), b"\x00\xff", ["a", None, "b,c"], [1, None]]
+ROWS = [
+    [
+        1,
+        -7,
+        Decimal("12.3400"),
+        0.1,
+        0.1,
+        True,
+        "plain",
+        AT,
+        AT.replace(tzinfo=None),
+        date(1900, 2, 28),
+        *REST,
+    ],
+    [2, None, None, None, None, None, None, None, None, None, None, None, None, None],
+    [3, 0, Decimal(0), -0.0, -0.0, False, "", *([None] * 4), b"", [], []],
+    [4, 1, Decimal("-999999999999.0001"), float("nan"), float("nan"), True, "ä|~:1\n\t€𝄞", *([None] * 7)],
+    [5, 1, Decimal(1), float("inf"), float("-inf"), True, "~", *([None] * 7)],
+    [6, 1, Decimal("0.1"), 1e300, 1e-30, True, "0:", *([None] * 7)],
+    [7, 1, Decimal(100), 5e-324, 16777216.0, True, "e", *([None] * 7)],
+]
+
+
+def filled(server, rows=ROWS, table="typed"):
+    """Write rows into a table; give its word."""
+    with server.connect(autocommit=True) as session:
+        session.execute(f"DROP TABLE IF EXISTS {table}")
+        session.execute(f"CREATE TABLE {table} ({', '.join(f'{n} {t}' for n, t in TYPES.items())})")
+        marks = ", ".join(["%s"] * len(TYPES))
+        with session.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+    return Postgres(table=table, connection="shop")
+
+
+def side(tmp_path, rows=ROWS) -> Side:
+    """Write rows as the lake does."""
+    frame = pl.DataFrame(rows, schema={c.name: c.dtype for c in COLUMNS}, orient="row")
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.parquet"
+    to_storage(frame, COLUMNS).write_parquet(path)
+    return Side([str(path)], {c.name: c.name for c in COLUMNS})
+
+
+def compared(server, source, lake, tmp_path, columns=COLUMNS, keys=("id",), most=100, **limits):
+    """Compare a table with files."""
+    texts = Texts(keys, tuple(c for c in columns if comparable(c)))
+    here = LakeTexts(lake, texts, tmp_path)
+    with snapshot_of(source, texts, server.dsn, **limits) as there:
+        ranges, total = differing(here, there, Progress(), lambda _: None)
+        rows, counts = rows_of(here, there, ranges, most)
+    here.close()
+    return total, rows, counts
+
+
+def test_values_of_every_type_have_one_text_on_both_sides(server, tmp_path):
+    total, rows, counts = compared(server, filled(server), side(tmp_path), tmp_path)
+    assert rows.is_empty(), rows
+    assert sum(counts.values()) == 0
+    assert (total.lake_rows, total.source_rows, total.differing) == (7, 7, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in TYPES if name != "id"])
+def test_a_value_that_differs_is_found_in_its_column(server, tmp_path, name):
+    place = list(TYPES).index(name)
+    other = [list(row) for row in ROWS]
+    other[0][place] = None
+    _, rows, counts = compared(server, filled(server), side(tmp_path, other), tmp_path)
+    assert counts == {"missing": 0, "extra": 0, "different": 1}
+    assert rows["columns"].to_list() == [[name]]
+    assert rows["lake"][0][name] is None
+    told = rows["source"].struct.field(name)[0]
+    assert told is not None
+
+
+def test_what_the_source_says_is_read_back_as_the_lake_stores_it(server, tmp_path):
+    _, rows, counts = compared(server, filled(server), side(tmp_path, []), tmp_path)
+    assert counts["missing"] == 7
+    there = rows.sort("id")["source"].struct.unnest()
+    wanted = pl.DataFrame(ROWS, schema={c.name: c.dtype for c in COLUMNS}, orient="row")
+    assert there.equals(to_storage(wanted, COLUMNS))
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+@pytest.mark.parametrize("kind", ["bigint", "text", "uuid"])
+def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel):
+    key_type = int if kind == "bigint" else str
+    named = type("Named", (pa.DataFrameModel,), {"__annotations__": {"id": key_type, "value": str}})
+    key = {"bigint": "n", "text": "'kéy ' || n", "uuid": "md5(n::text)::uuid"}[kind]
+    with server.connect(autocommit=True) as session:
+        session.execute("DROP TABLE IF EXISTS many")
+        session.execute(f"CREATE TABLE many (id {kind} PRIMARY KEY, value text)")
+        session.execute(f"INSERT INTO many SELECT {key}, 'v' || n FROM generate_series(1, 50000) n")
+        held = session.execute("SELECT id::text, value FROM many").fetchall()
+        session.execute("UPDATE many SET value = 'other' WHERE value = 'v777'")
+        session.execute("DELETE FROM many WHERE value = 'v40000'")
+    frame = pl.DataFrame(held, schema=["id", "value"], orient="row")
+    if kind == "bigint":
+        frame = frame.with_columns(pl.col("id").cast(pl.Int64))
+    frame.write_parquet(tmp_path / "many.parquet")
+    lake = Side([str(tmp_path / "many.parquet")], {"id": "id", "value": "value"})
+    source = Postgres(table="many", connection="shop")
+    total, rows, counts = compared(
+        server, source, lake, tmp_path, model_columns(named), parallel=parallel, rows_per_second=1_000_000
+    )
+    assert counts == {"missing": 0, "extra": 1, "different": 1}
+    assert total.ranges == 6
+    assert total.differing in (1, 2)
+    assert set(rows["lake"].struct.field("value")) == {"v777", "v40000"}
+
+
+def test_a_lake_far_behind_is_compared_in_pieces(server, tmp_path):
+    with server.connect(autocommit=True) as session:
+        session.execute("DROP TABLE IF EXISTS far")
+        session.execute("CREATE TABLE far (id bigint PRIMARY KEY, value text)")
+        session.execute("INSERT INTO far SELECT n, 'v' FROM generate_series(1, 30000) n")
+    pl.DataFrame({"id": [1, 2], "value": ["v", "v"]}).write_parquet(tmp_path / "far.parquet")
+
+    class Far(pa.DataFrameModel):
+        id: int
+        value: str
+
+    lake = Side([str(tmp_path / "far.parquet")], {"id": "id", "value": "value"})
+    source = Postgres(table="far", connection="shop")
+    _, rows, counts = compared(server, source, lake, tmp_path, model_columns(Far), most=50)
+    assert counts["missing"] == 29_998
+    assert rows.height == 50
+
+
+def test_what_cannot_be_read_is_named_without_its_address(server, tmp_path):
+    with pytest.raises(SourceError, match="does not exist"):
+        compared(server, Postgres(table="nowhere", connection="shop"), side(tmp_path), tmp_path)
+    source, texts = filled(server), Texts(("id",), COLUMNS)
+    with (
+        pytest.raises(SourceUnreachableError) as told,
+        snapshot_of(source, texts, "postgresql://u:secret@127.0.0.1:1/x"),
+    ):
+        pass
+    assert "secret" not in str(told.value)

@@ -1,0 +1,253 @@
+"""Lake against a Delta or Parquet table: what differs is found, to row and column, and nothing else."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pandera.polars as pa
+import polars as pl
+import pytest
+from deltalake import write_deltalake
+
+from assets.reconcile import Asked, reconcile
+from assets.verdicts import DIFFERENCES_TABLE, VERDICTS_TABLE, alone, standing
+from resources.lake import Lake
+from resources.table_compare import compare
+from resources.table_sides import Side
+from sluice import Changes, Daily, Delta, Json, Parquet
+from sluice.errors import ReconciliationRunsError, SourceError
+from tests.engine import both
+from tests.fake_kafka import FakeKafka
+
+DAY = "2026-01-01"
+AT = datetime(2026, 1, 1, 8, tzinfo=UTC)
+
+
+class Customer(pa.DataFrameModel):
+    id: int
+    name: str = pa.Field(nullable=True, metadata={"pii": True})
+    balance: pl.Decimal(12, 2) = pa.Field(nullable=True)
+    score: float = pa.Field(nullable=True)
+    seen: pl.Datetime("us", "UTC") = pa.Field(nullable=True)
+    seq: int
+
+
+def customers(source, **arguments) -> Changes:
+    """Make the contract."""
+    return Changes(
+        **{
+            "name": "customers",
+            "topic": "t",
+            "value": Json(),
+            "schema": Customer,
+            "key": "id",
+            "sequence": "seq",
+            "partitions": Daily(start=DAY),
+            "source": source,
+        }
+        | arguments
+    )
+
+
+def row(number: int, **values) -> dict:
+    return {"id": number, "name": f"n{number}", "balance": f"{number}.50", "score": number / 2} | {
+        "seen": AT.isoformat(),
+        "seq": number,
+        **values,
+    }
+
+
+def filled(tmp_path, stream, rows) -> Lake:
+    """Bring rows through Kafka into the lake."""
+    kafka, lake = FakeKafka(), Lake(str(tmp_path / "lake"))
+    kafka.create("t", 2)
+    for number, one in enumerate(rows):
+        stamp = int(AT.timestamp() * 1000) + number
+        kafka.produce("t", json.dumps(one).encode(), stamp_ms=stamp, partition=one["id"] % 2)
+    both(lake, kafka, stream, [DAY])
+    return lake
+
+
+def source_rows(rows) -> pl.DataFrame:
+    """Give rows as a source keeps them: other widths, scales, zones."""
+    return pl.DataFrame(
+        [
+            one | {"balance": Decimal(one["balance"]), "seen": datetime.fromisoformat(one["seen"])}
+            for one in rows
+        ],
+        schema={
+            "id": pl.Int32,
+            "name": pl.String,
+            "balance": pl.Decimal(20, 4),
+            "score": pl.Float64,
+            "seen": pl.Datetime("ns", "UTC"),
+            "seq": pl.Int16,
+        },
+    )
+
+
+def written(tmp_path, rows, kind):
+    """Write a source; give its word."""
+    frame = rows if isinstance(rows, pl.DataFrame) else source_rows(rows)
+    if kind == "parquet":
+        (tmp_path / "files").mkdir(exist_ok=True)
+        for number, part in enumerate(frame.iter_slices(40)):
+            part.write_parquet(tmp_path / "files" / f"{number}.parquet")
+        return Parquet(path=str(tmp_path / "files" / "*.parquet"))
+    frame = frame.with_columns(pl.col("seen").dt.cast_time_unit("us"))
+    write_deltalake(str(tmp_path / "there"), frame.to_arrow(), mode="overwrite")
+    return Delta(uri=str(tmp_path / "there"))
+
+
+def run(lake, stream, **asked):
+    return reconcile(lake, stream, Asked(**asked), run_id="run", say=lambda _: None)
+
+
+each_kind = pytest.mark.parametrize("kind", ["delta", "parquet"])
+
+
+@each_kind
+@pytest.mark.parametrize("history", [False, True])
+def test_equal_values_are_equal_however_they_are_stored(tmp_path, kind, history):
+    rows = [row(n) for n in range(100)]
+    stream = customers(written(tmp_path, rows, kind), history=history)
+    lake = filled(tmp_path, stream, [row(3, name="old", seq=-1), *rows])
+    verdict = run(lake, stream).verdict
+    assert verdict.compared.equal
+    assert (verdict.compared.lake_rows, verdict.compared.source_rows) == (100, 100)
+    assert standing(lake, stream).is_empty()
+
+
+@each_kind
+def test_missing_extra_and_different_rows_are_told_with_their_columns(tmp_path, kind):
+    rows = [row(n) for n in range(100)]
+    there = [one for one in rows if one["id"] != 5] + [row(200)]
+    there[7] = there[7] | {"name": "other", "score": None}
+    stream = customers(written(tmp_path, there, kind))
+    lake = filled(tmp_path, stream, rows)
+    done = run(lake, stream)
+    told = {(r["kind"], r["key"], *sorted(r["columns"])) for r in done.told.iter_rows(named=True)}
+    key = there[7]["id"]
+    assert told == {
+        ("missing", '{"id": 200}'),
+        ("extra", '{"id": 5}'),
+        ("different", json.dumps({"id": key}), "name", "score"),
+    }
+    kept = lake.read(DIFFERENCES_TABLE).collect()
+    assert kept.height == 3
+    assert not any("n" + str(n) in str(kept.rows()) for n in (5, 200, key)), "personal values are masked"
+    assert standing(lake, stream).select("missing", "extra", "different").rows() == [(1, 1, 1)]
+
+
+def test_the_history_of_verdicts_is_kept_and_the_last_one_stands(tmp_path):
+    rows = [row(n) for n in range(10)]
+    stream = customers(written(tmp_path, rows[:9], "delta"))
+    lake = filled(tmp_path, stream, rows)
+    run(lake, stream)
+    written(tmp_path, rows, "delta")
+    run(lake, stream)
+    history = lake.read(VERDICTS_TABLE).collect().sort("began_at")
+    assert history["equal"].to_list() == [False, True]
+    assert history["position"].to_list() == ["version 0", "version 1"]
+    assert standing(lake, stream).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("lake_value", "source_value", "equal"),
+    [
+        (float("nan"), float("nan"), True),
+        (float("nan"), None, False),
+        (0.0, -0.0, True),
+        (0.1, 0.1, True),
+        (0.1, 0.1 + 2**-55, False),
+        (float("inf"), float("inf"), True),
+    ],
+)
+def test_floats_are_equal_as_values(tmp_path, lake_value, source_value, equal):
+    names = {"id": "id", "score": "score"}
+    sides = []
+    for name, value in (("lake", lake_value), ("source", source_value)):
+        path = tmp_path / f"{name}.parquet"
+        pl.DataFrame(
+            {"id": [1], "score": [value]}, schema={"id": pl.Int64, "score": pl.Float64}
+        ).write_parquet(path)
+        sides.append(Side([str(path)], names))
+    assert compare(*sides, ["id"], folder=tmp_path).equal is equal
+
+
+def test_a_naive_time_is_utc_and_zones_do_not_matter(tmp_path):
+    plus = AT.astimezone(timezone(timedelta(hours=2)))
+    frames = {
+        "zoned": pl.DataFrame({"id": [1], "at": [plus]}).with_columns(
+            pl.col("at").dt.convert_time_zone("Europe/Berlin")
+        ),
+        "naive": pl.DataFrame({"id": [1], "at": [AT.replace(tzinfo=None)]}),
+        "nanoseconds": pl.DataFrame(
+            {"id": [1], "at": [AT]}, schema={"id": pl.Int64, "at": pl.Datetime("ns", "UTC")}
+        ),
+    }
+    sides = {}
+    for name, frame in frames.items():
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+        sides[name] = Side([str(tmp_path / f"{name}.parquet")], {"id": "id", "at": "at"})
+    for one in sides.values():
+        for other in sides.values():
+            assert compare(one, other, ["id"], folder=tmp_path).equal
+
+
+def test_keys_beyond_the_sequence_value_do_not_count(tmp_path):
+    rows = [row(n) for n in range(20)]
+    there = [*rows[:5], *(row(n, name="later", seq=100 + n) for n in range(5, 8)), *rows[8:]]
+    stream = customers(written(tmp_path, there, "delta"))
+    lake = filled(tmp_path, stream, [*rows, row(9, name="early", seq=300)])
+    assert run(lake, stream, upto="50").verdict.compared.equal
+    assert run(lake, stream).verdict.compared.different == 4
+
+
+def test_another_reconciliation_of_the_stream_is_waited_for_skipped_or_refused(tmp_path):
+    rows = [row(n) for n in range(3)]
+    stream = customers(written(tmp_path, rows, "delta"))
+    lake = filled(tmp_path, stream, rows)
+
+    def busy(_seconds):
+        raise AssertionError("it waits")
+
+    with alone(lake, stream, "fail", busy) as mine:
+        assert mine
+        with alone(lake, stream, "skip", busy) as other:
+            assert not other
+        with pytest.raises(ReconciliationRunsError), alone(lake, stream, "fail", busy):
+            pass
+        with pytest.raises(AssertionError, match="it waits"), alone(lake, stream, "queue", busy):
+            pass
+        assert run(lake, stream, overlap="skip").verdict is None
+    assert run(lake, stream, overlap="fail").verdict.compared.equal
+
+
+def test_a_source_that_is_not_there_or_lacks_columns_is_named(tmp_path):
+    lake = filled(tmp_path, customers(None), [row(1)])
+    for source, says in (
+        (Delta(uri=str(tmp_path / "nowhere")), "no Delta table"),
+        (Parquet(path=str(tmp_path / "*.none")), "no file matches"),
+        (None, "declare `source`"),
+        (written(tmp_path, source_rows([row(1)]).drop("score"), "parquet"), "no column score"),
+    ):
+        with pytest.raises(SourceError, match=says):
+            run(lake, customers(source), against="source")
+
+
+def test_a_source_by_partitions_and_other_names_is_read_right(tmp_path):
+    rows = [row(n) for n in range(30)]
+    frame = (
+        source_rows(rows).rename({"name": "full_name"}).with_columns(pl.col("seen").dt.cast_time_unit("us"))
+    )
+    write_deltalake(str(tmp_path / "there"), frame.to_arrow(), partition_by=["seq"])
+    stream = customers(Delta(uri=str(tmp_path / "there"), columns={"name": "full_name"}))
+    assert run(filled(tmp_path, stream, rows), stream).verdict.compared.equal
+
+
+def test_no_rows_on_either_side(tmp_path):
+    stream = customers(written(tmp_path, [row(1)], "delta"))
+    lake = filled(tmp_path, stream, [])
+    found = run(lake, stream).verdict.compared
+    assert (found.missing, found.extra, found.different) == (1, 0, 0)

@@ -1,0 +1,300 @@
+"""What a source's server, table and snapshots mean for the fold: epochs, complete images, truncates."""
+
+import itertools
+import json
+import random
+
+import polars as pl
+import pytest
+from changes import bronze, changes_of, decoded_silver
+
+from sluice import Debezium
+from sluice.closers import closers
+from sluice.decode_changes import decode_changes
+from sluice.scd2 import fold
+
+COLUMNS = {"id": int, "v": str}
+
+
+def pg(lsn, key, value, at, op="u", snapshot="false", table="t"):
+    """A change of PostgreSQL: its place, the row, the second at which the source committed it."""
+    source = {"connector": "postgresql", "db": "shop", "schema": "public", "table": table, "lsn": lsn}
+    return envelope(source | {"sequence": None, "ts_ms": at * 1000, "snapshot": snapshot}, key, value, op)
+
+
+def my(server, file, pos, key, value, at, op="u", gtid=None, snapshot="false"):
+    """A change of MySQL, by the server that made it."""
+    source = {"connector": "mysql", "db": "shop", "table": "t", "server_id": server, "gtid": gtid}
+    source |= {"file": f"binlog.{file:06}", "pos": pos, "row": 0, "ts_ms": at * 1000, "snapshot": snapshot}
+    return envelope(source, key, value, op)
+
+
+def envelope(source, key, value, op):
+    row = None if op == "t" else {"id": key, "v": value}
+    sides = {"before": row, "after": None} if op == "d" else {"before": None, "after": row}
+    return {"op": op, "source": source} | sides
+
+
+def stream(source="postgresql", **options):
+    return changes_of(COLUMNS, value=Debezium(source), **({"history": True} | options))
+
+
+def orders(events, source="postgresql", *, partitions=None):
+    """Fold the events as Kafka has them, processed in some orders and doubled; gives the one answer."""
+    records = bronze(events, **({} if partitions is None else {"partition": partitions}))
+    rows = decoded_silver(stream(source), records)
+    answers = []
+    for seed in range(6):
+        shuffled = pl.concat([rows, rows.sample(fraction=0.5, seed=seed)])
+        told = fold(shuffled.sample(fraction=1.0, shuffle=True, seed=seed), stream(source))
+        answers.append(told.select("id", "v", "is_current").rows())
+    assert all(answer == answers[0] for answer in answers)
+    image = fold(rows, stream(source, history=False)).select("id", "v").rows()
+    assert image == [(key, value) for key, value, current in answers[0] if current]
+    return answers[0]
+
+
+def of_key(answer, key=1):
+    return [value for name, value, _ in answer if name == key]
+
+
+# --- a new server is a new epoch --------------------------------------------------------------------------
+
+
+def test_places_that_go_back_as_the_clock_goes_on_are_a_new_epoch():
+    """PostgreSQL after a failover or a restore: no server is named, but LSNs begin anew."""
+    events = [pg(1000, 1, "a", 10), pg(1100, 1, "b", 20), pg(500, 1, "c", 60), pg(600, 1, "d", 70)]
+    assert of_key(orders(events)) == ["a", "b", "c", "d"]
+
+
+def test_what_is_delivered_again_is_no_new_epoch():
+    """Offsets set back: lower places with their old times."""
+    told = [pg(lsn, 1, v, at) for lsn, v, at in ((100, "a", 10), (200, "b", 20), (300, "c", 30))]
+    assert of_key(orders([*told, *told[1:], *told])) == ["a", "b", "c"]
+    assert of_key(orders([told[0], told[2], told[1]])) == ["a", "b", "c"]  # or late
+
+
+def test_a_clock_that_goes_back_is_no_new_epoch():
+    assert of_key(orders([pg(100, 1, "a", 10), pg(200, 1, "b", 5), pg(300, 1, "c", 6)])) == ["c"]
+    image = fold(
+        decoded_silver(stream(), bronze([pg(100, 1, "a", 10), pg(200, 1, "b", 5)])), stream(history=False)
+    )
+    assert image["v"].to_list() == ["b"]
+
+
+def test_a_long_snapshot_is_no_new_epoch():
+    """Its rows have the place of its beginning, and the later time at which they were read."""
+    events = [pg(100, 1, "a", 7200, "r", "true"), pg(200, 1, "b", 3600)]
+    assert of_key(orders(events))[-1] == "b"
+
+
+def test_what_was_open_as_a_snapshot_was_taken_comes_after_it():
+    """Its place is before the snapshot's; that it was committed later, its time tells."""
+    read = [pg(100, key, "old", 10, "r", mark) for key, mark in ((1, "first"), (2, "last"))]
+    opened = [pg(90, 1, "new", 11), pg(91, 3, "born", 11, "c"), pg(92, 2, "old", 11, "d")]
+    answer = orders([*read, *opened])
+    assert [(key, value) for key, value, current in answer if current] == [(1, "new"), (3, "born")]
+
+
+def test_a_change_of_key_takes_unsent_values_over_from_another_server():
+    def renamed(old, new, lsn, at):
+        header = [{"key": "__debezium.oldkey", "value": json.dumps({"id": old}).encode()}]
+        gone, came = pg(lsn, old, None, at, "d"), pg(lsn, new, "__debezium_unavailable_value", at, "c")
+        return [(gone, []), (came, header)]
+
+    events = [(pg(5000, 1, "kept", 10), []), *renamed(1, 2, 900, 90), *renamed(2, 3, 1000, 95)]
+    events += [(pg(1100, 3, "__debezium_unavailable_value", 99), []), (pg(6000, 9, "x", 5), [])]
+    records = bronze([event for event, _ in events], headers=[headers for _, headers in events])
+    rows = decoded_silver(stream(), records)
+    told = fold(rows.sample(fraction=1.0, shuffle=True, seed=3), stream()).sort("id")
+    assert told.select("id", "v", "is_current").rows() == [
+        (1, "kept", False),
+        (2, "kept", False),
+        (3, "kept", True),
+        (9, "x", True),
+    ]
+
+
+def test_a_late_change_of_the_old_server_stays_in_its_epoch():
+    events = [pg(1000, 1, "a", 10), pg(500, 1, "c", 60), pg(1100, 1, "b", 20)]
+    assert of_key(orders(events)) == ["a", "b", "c"]
+
+
+def test_another_server_is_a_new_epoch_also_within_a_second():
+    """MySQL's clock has seconds; its server ids differ."""
+    events = [my(1, 42, 100, 1, "a", 10), my(1, 42, 200, 1, "b", 10), my(2, 1, 4, 1, "c", 10)]
+    assert of_key(orders(events, "mysql"))[-1:] == ["c"]
+    events = [my(0, 42, 100, 1, "a", 9, "r", snapshot="true"), my(1, 42, 100, 1, "b", 10), *events[2:]]
+    assert of_key(orders(events, "mysql"))[-1:] == ["c"]
+
+
+def test_servers_go_there_and_back():
+    events = [
+        my(1, 5, 4, 1, "a", 10),
+        my(2, 2, 4, 1, "b", 20),
+        my(1, 6, 4, 1, "c", 30),
+        my(1, 6, 9, 1, "d", 40),
+    ]
+    assert of_key(orders(events, "mysql")) == ["a", "b", "c", "d"]
+
+
+def test_gtids_name_the_server_where_binlogs_are_relayed():
+    events = [
+        my(1, 9, 4, 1, "a", 10, gtid="aaaa:1-5"),
+        my(1, 9, 8, 1, "b", 10, gtid="aaaa:6"),
+        my(1, 2, 4, 1, "c", 10, gtid="bbbb:1"),
+    ]
+    assert of_key(orders(events, "mysql"))[-1:] == ["c"]
+
+
+def test_binlog_names_that_begin_anew_on_the_same_server():
+    events = [my(1, 42, 100, 1, "a", 10), my(1, 1, 4, 1, "b", 20), my(1, 1, 9, 1, "c", 30)]
+    assert of_key(orders(events, "mysql")) == ["a", "b", "c"]
+
+
+def test_truncates_and_deletes_keep_their_place_between_epochs():
+    events = [
+        pg(1000, 1, "a", 10),
+        pg(1000, 2, "x", 10),
+        pg(1200, None, None, 20, "t"),
+        pg(1300, 1, "b", 30),
+        pg(500, 1, "c", 60),
+        pg(600, 1, "c", 70, "d"),
+        pg(700, 1, "d", 80),
+    ]
+    folded = fold(decoded_silver(stream(), bronze(events)), stream())
+    seconds = [
+        (v, b.timestamp(), e and e.timestamp())
+        for v, b, e in folded.filter(pl.col("id") == 1).select("v", "valid_from", "valid_to").rows()
+    ]
+    assert seconds == [("a", 10, 20), ("b", 30, 60), ("c", 60, 70), ("d", 80, None)]
+    assert of_key(orders(events), 2) == ["x"]
+
+
+def test_a_place_that_is_not_told_is_that_in_kafka():
+    """Some rows without a position, beside others of the same key."""
+    bare = {"op": "u", "source": {}, "before": None, "after": {"id": 1, "v": "b"}}
+    events = [pg(5 * 10**12, 1, "a", 0), bare, pg(6 * 10**12, 1, "c", 2)]
+    assert of_key(orders(events)) == ["a", "b", "c"]
+
+
+def test_a_place_that_cannot_be_read_is_refused():
+    decoded = decode_changes(stream(), bronze([pg("soon", 1, "a", 10)]))
+    assert decoded.failures.select("stage", "column").rows() == [("key", None)]
+    assert "source.lsn" in decoded.failures["reason"][0]
+
+
+def test_a_hot_key_with_a_clock_that_trembles_is_folded_in_time():
+    """100,000 changes of one key, some delivered late: no step may be quadratic."""
+    rng = random.Random(1)  # noqa: S311  # a seeded test
+    size = 100_000
+    lsn = pl.int_range(size, eager=True)
+    noise = pl.Series([0 if n % 100 == 7 else rng.randrange(3000) for n in range(size)])
+    few = bronze([pg(1, 1, "v", 1)])
+    row = decoded_silver(stream(), few)
+    rows = pl.concat([row] * size).with_columns(
+        _position=pl.format("{} 2", lsn.cast(pl.String).str.zfill(20)),
+        _offset=pl.when(lsn % 100 == 7).then(lsn + 5 * size).otherwise(lsn),
+        v=lsn.cast(pl.String),
+    )
+    at = pl.lit((lsn * 1000 + noise).cast(pl.Datetime("ms", "UTC")).cast(pl.Datetime("us", "UTC")))
+    rows = rows.with_columns(
+        pl.col("_source").struct.with_fields(at.alias("committed_at")), at.alias("_valid_from")
+    )
+    image = fold(rows, stream(history=False))
+    assert image["v"].to_list() == [str(size - 1)]
+
+
+# --- complete snapshots -----------------------------------------------------------------------------------
+
+
+def snapshot(lsn, rows, at, marks=("first", "true", "last"), table="t"):
+    first, middle, last = marks
+    names = [first, *[middle] * (len(rows) - 2), last]
+    return [pg(lsn, key, v, at, "r", mark, table) for (key, v), mark in zip(rows, names, strict=True)]
+
+
+FIRST = snapshot(100, [(1, "a"), (2, "b"), (3, "c")], 10)
+
+
+def test_a_snapshot_that_runs_again_changes_nothing():
+    again = snapshot(900, [(1, "a"), (2, "b"), (3, "c")], 90)
+    once = fold(decoded_silver(stream(), bronze(FIRST)), stream())
+    twice = fold(decoded_silver(stream(), bronze([*FIRST, *again])), stream())
+    assert twice.drop("_position").equals(once.drop("_position"))
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [("first", "true", "last"), ("first_in_data_collection", "true", "last_in_data_collection")],
+)
+def test_what_a_complete_snapshot_lacks_is_deleted_at_its_position(marks):
+    again = snapshot(900, [(1, "a"), (3, "C")], 90, marks)
+    later = [pg(950, 2, "B", 95, "c")]
+    folded = fold(decoded_silver(stream(), bronze([*FIRST, *again])), stream())
+    ends = folded.select("id", "v", pl.col("valid_to").dt.epoch("s")).rows()
+    assert ends == [(1, "a", None), (2, "b", 90), (3, "c", 90), (3, "C", None)]
+    assert orders([*FIRST, *again, *later])[1:3] == [(2, "b", False), (2, "B", True)]
+    assert orders([*again, *FIRST]) == orders([*FIRST, *again])
+
+
+@pytest.mark.parametrize("marks", [("first", "true", "true"), ("true", "true", "last"), ("true",) * 3])
+def test_an_incomplete_snapshot_deletes_nothing(marks):
+    again = snapshot(900, [(1, "a"), (3, "c")], 90, marks)
+    assert [key for key, _, current in orders([*FIRST, *again]) if current] == [1, 2, 3]
+
+
+def test_incremental_rows_delete_nothing_and_come_after_what_they_were_read_with():
+    again = [pg(900, 1, "A", 90, "r", "incremental"), pg(900, 1, "z", 90), pg(901, 1, "Z", 91)]
+    assert of_key(orders([*FIRST, *again])) == ["a", "A", "Z"]
+    assert [key for key, _, current in orders([*FIRST, *again]) if current] == [1, 2, 3]
+
+
+def test_what_was_streamed_after_a_snapshot_began_is_not_deleted_by_it():
+    born = pg(901, 9, "new", 85, "c")  # committed as the snapshot read, by a clock before it
+    again = snapshot(900, [(1, "a"), (2, "b"), (3, "c")], 90)
+    folded = fold(decoded_silver(stream(), bronze([*FIRST, *again, born])), stream())
+    mine = folded.filter(pl.col("id") == 9)
+    assert mine.select(pl.col("valid_from").dt.epoch("s"), "is_current").rows() == [(85, True)]
+
+
+def test_snapshots_and_truncates_speak_of_their_own_table():
+    """Shards of one table in one topic."""
+    other = [pg(50, 7, "o", 5, table="u"), pg(60, 8, "p", 6, table="u")]
+    again = snapshot(900, [(1, "a"), (2, "b")], 90)
+    truncate = pg(950, None, None, 95, "t", table="u")
+    current = [key for key, _, current in orders([*other, *FIRST, *again]) if current]
+    assert current == [1, 2, 7, 8]
+    current = [key for key, _, current in orders([*other, *FIRST, *again, truncate]) if current]
+    assert current == [1, 2]
+
+
+def test_a_snapshot_of_a_new_server_deletes_what_it_lacks_too():
+    old = [pg(5000, 1, "a", 10), pg(5100, 2, "b", 20), pg(5200, 3, "c", 30)]
+    new = snapshot(900, [(1, "a2"), (3, "c")], 90)
+    answer = orders([*old, *new])
+    assert [(key, value) for key, value, current in answer if current] == [(1, "a2"), (3, "c")]
+
+
+def test_pieces_with_what_ends_their_keys_give_what_the_whole_gives():
+    again = snapshot(900, [(1, "a"), (3, "C")], 90)
+    events = [*FIRST, *again, pg(950, None, None, 95, "t"), pg(960, 1, "x", 96), pg(961, 2, "y", 97)]
+    rows = decoded_silver(stream(), bronze(events))
+    marked = pl.col("_source").struct.field("snapshot").is_in(["first", "last"]) | (pl.col("_op") == "t")
+    ends = closers(rows.filter(marked), stream())
+    pieces = [fold(rows.filter(pl.col("id") == key), stream(), ends) for key in (1, 2, 3)]
+    assert pl.concat(pieces).equals(fold(rows, stream()))
+
+
+def test_every_order_of_a_small_history_gives_the_same():
+    events = [
+        pg(100, 1, "a", 10, "r", "first"),
+        pg(100, 2, "b", 10, "r", "last"),
+        pg(150, 2, "b2", 15),
+        pg(200, 1, "a3", 20, "r", "first"),
+        pg(200, 3, "c", 20, "r", "last"),
+    ]
+    rows = decoded_silver(stream(), bronze([json.dumps(event) for event in events]))
+    whole = fold(rows, stream())
+    for order in itertools.permutations(range(len(events))):
+        assert fold(rows[list(order)], stream()).equals(whole)
