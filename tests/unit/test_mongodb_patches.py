@@ -134,6 +134,7 @@ def test_where_assumes_nothing_of_what_is_not_told():
         ({"a.inside": 1}, None, "a.inside"),
         ({"pair.2": 1}, None, "pair.2"),
         ({"blob.x": {"$oid": 1}}, None, "blob.x"),
+        ({"blob." + "x." * 150 + "x": json.loads("[" * 60 + "]" * 60)}, None, "blob." + "x." * 150 + "x"),
         ({}, [{"field": "pair", "size": 1}], "pair"),
         ({}, [{"field": "p", "size": 1}], "p"),
     ],
@@ -142,6 +143,13 @@ def test_a_change_that_cannot_be_inside_is_refused(updated, cut, column):
     key, value = update(2, updated, cut=cut)
     failures = decode_changes(stream(), bronze([value], [key])).failures
     assert failures.select("stage", "column").rows() == [("schema", column)]
+
+
+@pytest.mark.parametrize("path", ["blob.$oid", "blob.a\x00b", "blob." + "x." * 10_000 + "x", "blob.\ud800"])
+def test_a_path_that_no_document_has_is_refused(path):
+    key, value = update(2, {path: 1})
+    failures = decode_changes(stream(), bronze([value], [key])).failures
+    assert failures["stage"].to_list() == ["decode"]
 
 
 def test_an_older_change_on_a_newer_image_does_no_harm():
