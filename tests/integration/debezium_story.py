@@ -170,8 +170,9 @@ class Story:
             try:
                 for _ in range(_MEANWHILE):
                     if done.wait(0.02):
-                        break
+                        return
                     self.workload.step()
+                self.workload.quiesce()  # a new slot waits for the transactions that are open
             except BaseException as error:  # noqa: BLE001  # raised where it is waited for
                 failed.append(error)
 
