@@ -116,6 +116,29 @@ def test_history_has_each_step():
     assert [row["p"]["x"] for row in found] == [1, 2, 3]
 
 
+def test_documents_that_were_looked_up_later_than_they_changed():
+    """The connector tells the newest document with each change; none where it is gone by then."""
+    newest = WHOLE | {"a": "third"}
+    described = {"updatedFields": '{"a": "second"}', "removedFields": None, "truncatedArrays": None}
+    events = [
+        event(1, "c", WHOLE),
+        event(2, "u", newest, updateDescription=described),
+        event(3, "u", newest, updateDescription=described | {"updatedFields": '{"a": "third"}'}),
+    ]
+    assert image(events)[0]["a"] == "third"
+    gone = event(4, "u", None, updateDescription=described | {"updatedFields": '{"a": "fourth"}'})
+    assert image([events[0], gone])[0]["a"] == "fourth"
+    assert image([events[0], gone, event(5, "d")]) == []
+    assert image([events[0], gone, event(5, "d"), event(6, "c", WHOLE)])[0]["a"] == "x"
+
+
+def test_an_image_before_makes_a_change_whole():
+    told = {"updatedFields": '{"p.x": 5}', "removedFields": ["a"]}
+    told |= {"truncatedArrays": [{"field": "p.y", "size": 1}]}
+    (row,) = image([event(2, "u", before=json.dumps(WHOLE), updateDescription=told)])
+    assert (row["a"], row["p"]["x"], len(row["p"]["y"])) == (None, 5, 1)
+
+
 def test_where_assumes_nothing_of_what_is_not_told():
     of = stream(where={"a": "x"})
     assert image([event(1, "c", WHOLE), update(2, {"p.x": 2})], of)[0]["p"]["x"] == 2
