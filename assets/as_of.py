@@ -115,6 +115,6 @@ def later(lake: Lake, stream: Stream, visible: Visible) -> pl.DataFrame:
 
 
 def _member(value: pl.Expr, name: str) -> pl.Expr:
-    """Read a member of the block `source`, of values with and without their schema."""
-    inside, plain = f"$.payload.source.{name}", f"$.source.{name}"
-    return pl.coalesce(value.str.json_path_match(inside), value.str.json_path_match(plain))
+    """Read a member of the block `source`, of values with and without their schema, or unwrapped."""
+    paths = (f"$.payload.source.{name}", f"$.source.{name}", f"$.__source_{name}", f"$.__{name}")
+    return pl.coalesce(value.str.json_path_match(path) for path in paths)

@@ -89,7 +89,7 @@ def plan(lake: Lake, stream: Stream, report: str, found: Compared, moment: Momen
     }
     records = pl.DataFrame(columns, schema=BRONZE)
     judged = judge(stream, records, decode(stream, records))
-    for reason in judged.failures.unique("_row", keep="first")["reason"]:
+    for reason in judged.refusals["reason"]:
         refused[reason] = refused.get(reason, 0) + 1
     if ignored := judged.verdicts.filter(pl.col("verdict") != "quarantined").height:
         refused["the contract's `where` leaves it out"] = ignored

@@ -16,7 +16,8 @@ from sluice.follow import among
 FILE_ROWS = 1_000_000
 FILE_BYTES = 192 << 20  # in memory
 CLOSED = "null_count.valid_to"  # what the log tells of a file: none open, where it is 0
-_SMALL = FILE_ROWS // 8  # a file with fewer rows is joined with what is new
+_SMALL = FILE_ROWS // 8  # a file with fewer rows is joined with what is new,
+_LIGHT = 4 << 20  # unless it has so many bytes
 
 
 class Writer:
@@ -34,7 +35,7 @@ class Writer:
             content = self._files.read([path])
             named = content.select(self._keys).collect()
             theirs = among(named, keys, self._keys)
-            if (rows or 0) < _SMALL or theirs.any():
+            if theirs.any() or ((rows or 0) < _SMALL and size < _LIGHT):
                 whole = content.drop(self._keys).collect().hstack(named).select(self._files.schema.names())
                 taken.append(whole.filter(theirs))
                 self.add(whole.filter(~theirs))
@@ -48,7 +49,10 @@ class Writer:
 
     def add(self, rows: pl.DataFrame) -> None:
         """Add rows; what is not needed to fill a file is written by and by."""
-        typed = rows.select(pl.col(name).cast(dtype) for name, dtype in self._files.schema.items())
+        typed = rows.select(  # a column that the contract has no more stays, null
+            (pl.col(name) if name in rows.columns else pl.lit(None)).cast(dtype).alias(name)
+            for name, dtype in self._files.schema.items()
+        )
         none = pl.zeros(typed.height, pl.Boolean, eager=True)
         closed = typed["valid_to"].is_not_null() if self._history else none
         for kind, mine in (("closed", closed), ("open", ~closed)):

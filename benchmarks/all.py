@@ -17,6 +17,9 @@ WHOLE = (
     ["backfill.py"],
     ["decode.py"],
     ["fold.py"],
+    ["merge.py"],
+    ["merge_versions.py"],
+    ["reconcile.py", "--rows=100000000"],
 )
 SMALL = (
     ["kafka_to_delta.py", "--rows=100000", "--rounds=1"],
@@ -25,6 +28,9 @@ SMALL = (
     ["backfill.py"],
     ["decode.py"],
     ["fold.py"],
+    ["merge.py", "--keys=200000", "--rounds=1"],
+    ["merge_versions.py", "--keys=200000", "--versions=1.6.0"],
+    ["reconcile.py", "--rows=1000000"],
 )
 
 

@@ -75,6 +75,75 @@ def part(folder: Path, what: str) -> None:
     tell(measured(scans if what == "two scans alone" else held))
 
 
+def postgres(rows: int) -> list[list[str]]:
+    """Hold a table of PostgreSQL against files, beside COPY of the same columns, in turns: least of three."""
+    from contextlib import closing  # noqa: PLC0415  # of this part alone
+
+    import pandera.polars as pa  # noqa: PLC0415
+    import polars as pl  # noqa: PLC0415
+
+    from demo.postgres import Postgres as Server  # noqa: PLC0415
+    from resources.source_postgres import snapshot_of  # noqa: PLC0415
+    from resources.table_sides import Side  # noqa: PLC0415
+    from resources.text_compare import LakeTexts, Progress, differing, rows_of  # noqa: PLC0415
+    from sluice import Postgres  # noqa: PLC0415
+    from sluice.canonical import Texts  # noqa: PLC0415
+    from sluice.columns import model_columns  # noqa: PLC0415
+
+    types = {
+        "id": int,
+        "name": str,
+        "amount": pl.Decimal(12, 2),
+        "placed_at": pl.Datetime("us", "UTC"),
+        "active": bool,
+        "score": float,
+    }
+    columns = model_columns(type("Row", (pa.DataFrameModel,), {"__annotations__": types}))
+    texts, source = Texts(("id",), columns), Postgres(table="customers", connection="shop")
+    least: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as made, Server() as server:
+        folder = Path(made)
+        with server.connect(autocommit=True) as session:
+            session.execute(
+                "CREATE TABLE customers (id bigint PRIMARY KEY, name text, amount numeric(12, 2), "
+                "placed_at timestamptz, active boolean, score double precision)"
+            )
+            session.execute(
+                "INSERT INTO customers SELECT i, 'customer-' || i % 1000003, (i * 7919 % 1000000)::numeric, "
+                "to_timestamp(1700000000 + i % 10000000), i % 3 = 0, i * 0.37::float8 "
+                "FROM generate_series(1::bigint, %s::bigint) i",
+                [rows],
+            )
+            session.execute("VACUUM ANALYZE customers")
+            with duckdb.connect() as connection:
+                query = f"SELECT {_ROW} FROM range(1, {rows} + 1) t(i)"  # noqa: S608  # constants
+                connection.execute(f"SET TimeZone = 'UTC'; COPY ({query}) TO '{folder / 'lake.parquet'}'")
+            side = Side([str(folder / "lake.parquet")], {name: name for name in texts.names})
+
+            def copied() -> None:
+                with session.cursor().copy("COPY customers TO STDOUT") as out:
+                    for _ in out:
+                        pass
+
+            def held(expected: int) -> None:
+                with (
+                    closing(LakeTexts(side, texts, folder)) as lake,
+                    snapshot_of(source, texts, server.dsn, parallel=2) as there,
+                ):
+                    ranges, _ = differing(lake, there, Progress(), lambda _: None)
+                    _, counts = rows_of(lake, there, ranges, 10)
+                    if sum(counts.values()) != expected:
+                        raise AssertionError(counts)
+
+            for _ in range(3):
+                for what, work in (("COPY of the same columns", copied), ("equal", lambda: held(0))):
+                    least[what] = min(least.get(what, 1e9), measured(lambda w=work: w() or rows).seconds)
+            session.execute("UPDATE customers SET name = 'other' WHERE id = %s", [rows // 2])
+            least["one row differs"] = measured(lambda: held(1) or rows).seconds
+    base = least["COPY of the same columns"]
+    return [[what, f"{seconds:.1f}", f"{seconds / base:.2f}"] for what, seconds in least.items()]
+
+
 def main() -> None:
     """Print what each part costs, and check its outcome."""
     given = arguments()
@@ -93,9 +162,18 @@ def main() -> None:
             cost = told(output)
             lines.append([what, f"{cost.seconds:.1f}", f"{cost.cpu:.1f}", f"{cost.peak_mb:.0f}"])
             print(*lines[-1], sep="\t", flush=True)
+    of_postgres = postgres(int(given.get("postgres", max(rows // 50, 1000))))
+    for line in of_postgres:
+        print("PostgreSQL", *line, sep="\t", flush=True)
     if given.get("write") == "yes":
         head = f"## Reconciliation: {rows:,} rows against {rows:,} rows, Delta against Delta\n\n"
-        write_section("reconcile", head + table(["what", "s", "CPU s", "peak MB"], lines))
+        write_section(
+            "reconcile",
+            head
+            + table(["what", "s", "CPU s", "peak MB"], lines)
+            + "\n\nAgainst PostgreSQL, two sessions:\n\n"
+            + table(["what", "s", "to COPY"], of_postgres),
+        )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ _WANTED = (
     "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!",
 )
 _PLUGIN = f"io.debezium:debezium-connector-postgres:{DEBEZIUM}:plugin:tar.gz:"  # ends by a colon: jgo's rule
-_SECONDS = 120
+_SECONDS = 180
 _LOGGING = """\
 appender.c.type=Console
 appender.c.name=C

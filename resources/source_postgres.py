@@ -28,7 +28,7 @@ from sluice.errors import SourceError, SourceUnreachableError
 from sluice.sources import Postgres
 
 MARK = "sluice"  # the prefix of our logical messages
-_TEXTS = ("text", "character varying", "character", "name", "citext")
+_BYTEWISE = ("C", "POSIX", "C.UTF-8", "C.UTF8")  # collations that order as the lake does
 _TRANSACTIONS = 1 << 32  # how many ids the connector's numbers tell apart
 
 
@@ -207,15 +207,16 @@ def _key(session: "psycopg.Connection[Any]", source: Postgres, texts: Texts) -> 
     """Give the first key column in the lake's order, as SQL, its type, and whether an index may serve it."""
     column = next(c for c in texts.columns if c.name == texts.keys[0])
     value = f"({source.columns[column.name]})" if column.name in source.columns else quoted(column.path[0])
-    typed = session.execute(
-        f"SELECT pg_typeof({value})::text FROM (SELECT) one LEFT JOIN {source.table} ON false".encode()
+    found = session.execute(
+        f"SELECT pg_typeof({value})::text, pg_collation_for({value}), (SELECT datcollate FROM pg_database "
+        f"WHERE datname = current_database()) FROM (SELECT) one LEFT JOIN {source.table} ON false".encode()
     ).fetchone()
-    name = typed[0] if typed else "text"
+    name, collation, default = found or ("text", None, None)
     plain = isinstance(column.dtype, pl.String | pl.Enum | pl.Categorical)
     if not plain or name == "uuid":
         return value, name, True
-    same = session.execute("SELECT datcollate FROM pg_database WHERE datname = current_database()").fetchone()
-    if name in _TEXTS[:2] and same is not None and same[0] in ("C", "POSIX"):
+    used = default if collation == '"default"' else str(collation).strip('"')
+    if name in ("text", "character varying") and str(used).upper() in _BYTEWISE:
         return value, "text", True
     return f'({value})::text COLLATE "C"', "text", False
 

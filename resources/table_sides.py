@@ -43,7 +43,7 @@ class Side:
 
     def show(self, connection: duckdb.DuckDBPyConnection, name: str, keys: Sequence[str]) -> None:
         """Make a view of the columns compared, and of each row's place (`_file`, null: no file; `_at`)."""
-        base = self._of_files()
+        base = self._of_files(connection)
         if self.instead is not None:
             for part, rows in zip(("gone", "new"), self.instead, strict=True):
                 connection.register(f"{name}_{part}", rows.to_arrow())
@@ -55,15 +55,19 @@ class Side:
             )
         connection.execute(f"CREATE OR REPLACE VIEW {name} AS {base}")
 
-    def _of_files(self) -> str:
+    def _of_files(self, connection: duckdb.DuckDBPyConnection) -> str:
         if not self.files:
             nothing = ", ".join(f"NULL AS {quoted(name)}" for name in self.names)
             return f"SELECT {nothing}, NULL::VARCHAR AS _file, NULL::BIGINT AS _at WHERE false"
-        columns = ", ".join(f"{quoted(there)} AS {quoted(name)}" for name, there in self.names.items())
         listed = ", ".join(text(file) for file in self.files)
         files = (
             f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false, "
             "filename = '__file', file_row_number = true)"
+        )
+        held = {row[0] for row in connection.execute(f"DESCRIBE FROM {files}").fetchall()}
+        columns = ", ".join(  # a column that was added since has no values in files of before
+            f"{quoted(there) if there in held else 'NULL'} AS {quoted(name)}"
+            for name, there in self.names.items()
         )
         return f"SELECT {columns}, __file AS _file, file_row_number AS _at FROM {files} WHERE {self.where}"
 
@@ -87,7 +91,9 @@ def delta_side(
     wanted = {*names.values(), *needs}
     plain = not {*handle.metadata().partition_columns} & wanted and not handle.protocol().reader_features
     if plain and _is_local(handle.table_uri):
-        return Side([unquote(uri.removeprefix("file://")) for uri in handle.file_uris()], names, where)
+        root = handle.table_uri.removeprefix("file://")  # its escapes are undone; those below are the names
+        paths = (uri.removeprefix("file://").removeprefix(root) for uri in handle.file_uris())
+        return Side([unquote(root) + path for path in paths], names, where)
     rows = lake.scan(handle).select(sorted(wanted))
     return Side([_copied(rows, folder)], names, where)
 

@@ -87,6 +87,11 @@ def typed(value: Any) -> Any:
     return result
 
 
+def is_reserved(name: str) -> bool:
+    """Tell whether no member can have a name: a wrapper has it, or a null byte is in it."""
+    return name in _WRAPPERS or "\x00" in name
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not isinstance(value, Number)
 

@@ -22,6 +22,7 @@ from sluice.unwrapped import is_cloud_event, is_unwrapped, of_cloud_event, opera
 OLD_KEY = "__debezium.oldkey"
 _ROW_OPS = frozenset("crud")
 _KEPT_SCHEMAS = 64  # versions of a schema block that are parsed once
+_WRAPPED = frozenset({"schema", "payload"})
 _STAMPS = frozenset({"ts_ms", "ts_us", "ts_ns"})
 _PAYLOAD = b',"payload":'
 
@@ -73,9 +74,9 @@ class Envelopes:
             return None
         if not isinstance(payload, dict):
             raise NotAChangeError(f"found {shown(payload)}")
+        if is_unwrapped(payload) or (self._options.unwrapped and not payload.keys() <= _STAMPS):
+            return self._unwrapped(payload, schema)
         if "op" not in payload:
-            if self._options.unwrapped or is_unwrapped(payload):
-                return self._unwrapped(payload, schema)
             if is_cloud_event(payload):
                 payload, block = of_cloud_event(payload)
                 schema = _NO_SCHEMA if block is None else _schema(block)
@@ -156,12 +157,17 @@ class Envelopes:
             if body.keys() == {"payload"}:
                 return self._schemas[head], body["payload"]
         body = parse(value)
-        if not isinstance(body, dict) or "payload" not in body or "op" in body:
+        if not isinstance(body, dict) or "payload" not in body or not self._is_wrapped(body):
             return _NO_SCHEMA, body
         schema = _schema(body.get("schema"))
         if found and len(self._schemas) < _KEPT_SCHEMAS and _stands_alone(head):
             self._schemas[head] = schema
         return schema, body["payload"]
+
+
+    def _is_wrapped(self, body: dict[str, Any]) -> bool:
+        """Tell whether the payload is all that is said, and no member of a row."""
+        return body.keys() <= _WRAPPED or not ("op" in body or is_unwrapped(body) or self._options.unwrapped)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def decode_changes(stream: Changes, records: pl.DataFrame) -> Decoded:
     Returns:
         Rows with the contract's columns in their contract types, `_position` (sorts, byte by byte, as the
         source orders), `_valid_from` (the stored type), `_op` (c, u, d, r, t), `_previous_key` (JSON text)
-        and `_unavailable` (names of columns that are null because the source did not send them).
+        `_unavailable` (names of columns that are null because the source did not send them) and `_source`
+        (`sluice.origins.SOURCE`).
 
     Raises:
         ColumnTypeError: a column has a type that the format cannot give.

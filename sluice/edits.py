@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from sluice.bson_types import Typed, typed
+from sluice.bson_types import Typed, is_reserved, typed
 from sluice.columns import model_dtype
 from sluice.errors import NotAChangeError
-from sluice.extended_json import document
+from sluice.extended_json import DEEPEST, document
 from sluice.json_values import shown
-from sluice.strict_json import Number
+from sluice.strict_json import Number, is_unicode
 
 FARTHEST = 1 << 22  # places in an array: no document of 16 MB has more
 Action = Literal["set", "remove", "cut"]
@@ -37,6 +37,15 @@ def edits_of(payload: dict[str, Any]) -> tuple[Edit, ...] | None:
         NotAChangeError: they are not written as the connector writes them.
         NotJsonError: a text in them is no JSON.
     """
+    edits = _edits(payload)
+    for edit in edits or ():
+        parts = edit.path.split(".")
+        if len(parts) > DEEPEST or not is_unicode(edit.path) or any(map(is_reserved, parts)):
+            raise NotAChangeError(f"found a change of {shown(edit.path)}, which is no path")
+    return edits
+
+
+def _edits(payload: dict[str, Any]) -> tuple[Edit, ...] | None:
     told = payload.get("updateDescription")
     if isinstance(told, dict):
         updated = _object(told.get("updatedFields"), "updatedFields")

@@ -218,7 +218,7 @@ class NotExtendedJsonError(PermanentError):
     """A value is JSON, but no Extended JSON of MongoDB."""
 
     def __init__(self, found: str) -> None:
-        super().__init__(f"found {found}, which is no Extended JSON")
+        super().__init__(f"found {found}; Extended JSON of MongoDB is expected")
 
 
 class ColumnTypeError(PermanentError):
@@ -301,7 +301,7 @@ class UnreadablePlaceError(PermanentError):
 
     def __init__(self, member: str, found: object) -> None:
         told = repr(found)[:80]
-        super().__init__(f"found {told} in `source.{member}`, which is no place that orders the change")
+        super().__init__(f"found {told} in `source.{member}`; a place that orders the change is expected")
 
 
 class NotAChangeError(PermanentError):

@@ -46,13 +46,13 @@ def from_bson(data: bytes) -> Any:
         raise NotExtendedJsonError(f"bytes that are no BSON ({error})") from error
 
 
-def canonical(value: Any) -> str:
-    """Write a parsed JSON value as canonical Extended JSON, members in their order.
+def canonical(value: Any, depth: int = 0) -> str:
+    """Write a parsed JSON value, of a member so deep, as canonical Extended JSON, members in their order.
 
     Raises:
         NotExtendedJsonError: it is none, or nested deeper than `DEEPEST`.
     """
-    text = json.dumps(_canonical(value, 0), ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(_canonical(value, depth), ensure_ascii=False, separators=(",", ":"))
     if not is_unicode(text):
         raise NotExtendedJsonError("a text with a lone surrogate")
     return text

@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from sluice.json_values import printable
+
 SOURCE = pl.Struct(
     {
         "server": pl.String,  # whose log: MySQL's server, or the origin of its GTIDs; the Kafka log: see LOG
@@ -35,8 +37,8 @@ _GTID = re.compile(r"(.+)[:-][0-9-]+")  # the last number counts transactions
 def origin_of(source: Mapping[str, Any]) -> Origin:
     """Tell the origin that the `source` block of a Debezium change names."""
     names = ("db", "schema", "table", "collection")
-    table = ".".join(str(source[name]) for name in names if source.get(name))
-    snapshot = str(source.get("snapshot") or "false").lower()
+    table = _plain(".".join(str(source[name]) for name in names if source.get(name)))
+    snapshot = _plain(str(source.get("snapshot") or "false").lower())
     return _server(source), table or None, None if snapshot == "false" else snapshot, committed_at(source)
 
 
@@ -56,9 +58,14 @@ def _server(source: Mapping[str, Any]) -> str | None:
     """Give the origin of the transaction's GTID, else the id of the server; snapshots tell neither (0)."""
     gtid = _GTID.fullmatch(str(source.get("gtid") or ""))
     if gtid:
-        return gtid[1]
+        return _plain(gtid[1])
     server = str(source.get("server_id") or "0")
-    return None if server == "0" else server
+    return None if server == "0" else _plain(server)
+
+
+def _plain(text: str) -> str:
+    """Give a text that a table can hold."""
+    return text if text.isascii() else printable(text)
 
 
 def origins(told: list[Origin]) -> pl.Series:

@@ -14,10 +14,11 @@ import polars as pl
 from sluice.columns import Column, model_dtype, to_storage
 from sluice.contract import Changes
 from sluice.edits import Edit, edited, place_of
+from sluice.errors import NotExtendedJsonError
 from sluice.extended_json import canonical, document
 from sluice.json_rows import series_of
 from sluice.json_values import Misfit
-from sluice.mongodb_values import document_reader, value_reader
+from sluice.mongodb_values import value_reader
 
 _GONE = ("d", "t")
 
@@ -33,7 +34,7 @@ def checked(edits: Sequence[Edit], column: Column, misfits: list[Misfit]) -> lis
         where = f"{base}.{edit.path}" if edit.path else base
         parts = edit.path.split(".") if edit.path else []
         if column.document:
-            text = document_reader(edit.value, where, misfits) if edit.action == "set" else None
+            text = _text(edit.value, len(parts), where, misfits) if edit.action == "set" else None
         else:
             found = _inside(column.dtype, parts)
             if isinstance(found, str):
@@ -48,6 +49,15 @@ def checked(edits: Sequence[Edit], column: Column, misfits: list[Misfit]) -> lis
             text = canonical(edit.value) if edit.action == "set" and not misfits else None
         kept.append([edit.path, edit.action, edit.value if edit.action == "cut" else text])
     return kept
+
+
+def _text(value: Any, depth: int, where: str, misfits: list[Misfit]) -> str | None:
+    """Write a value that is set so deep in a document that the document can be written with it."""
+    try:
+        return canonical(value, depth)
+    except NotExtendedJsonError as error:
+        misfits.append((where, str(error)))
+        return None
 
 
 def _inside(dtype: pl.DataType, parts: Sequence[str]) -> pl.DataType | str | None:

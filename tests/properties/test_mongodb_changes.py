@@ -31,7 +31,7 @@ def silver_of(story: Story, of, seed: int) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32), form=st.sampled_from(sorted(FORMS)), steps=st.integers(1, 30))
 def test_the_fold_gives_the_collection_and_its_history(mode, seed, form, steps):
     story = Story(seed, mode, form)

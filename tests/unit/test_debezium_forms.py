@@ -39,6 +39,15 @@ def test_unwrapped_rows_tell_their_operation_position_and_time():
     assert decoded.unknown == {}
 
 
+def test_unwrapped_rows_may_have_members_that_envelopes_have():
+    columns = dict.fromkeys(("op", "payload", "status", "before", "ts_ms", "type"), str) | {"id": int}
+    value = dict.fromkeys(columns, "x") | {"id": 1, "__deleted": "false"}
+    (told,) = decode([value], columns=columns).rows.select(*columns).to_dicts()
+    assert told == dict.fromkeys(columns, "x") | {"id": 1}
+    schema = {"schema": {"type": "struct", "fields": []}, "payload": value}
+    assert decode([schema], columns=columns).rows.height == 1
+
+
 def test_unwrapped_rows_are_read_by_their_schema():
     fields = [
         {"field": "id", "type": "int32"},
@@ -257,6 +266,16 @@ def test_bad_documents_are_refused(value, stage):
     decoded = decode_changes(KEPT, bronze([value], [key]))
     assert decoded.failures["stage"].to_list() == [stage]
     assert decoded.failures["reason"][0]
+
+
+@pytest.mark.parametrize(
+    "name", ["db", "table", "snapshot", "server_id", "gtid", "connector", "lsn", "sequence"]
+)
+@pytest.mark.parametrize("odd", ["\ud800", [], {}, -1, True, 10**40])
+def test_a_strange_source_stops_nothing(name, odd):
+    source = {"connector": "postgresql", "lsn": 5, "ts_ms": 1} | {name: odd}
+    decoded = decode([{"op": "c", "after": {"id": 1, "v": "x"}, "source": source}])
+    assert decoded.rows.height + decoded.failures["_row"].n_unique() == 1
 
 
 def test_keys_without_values_and_values_without_keys():

@@ -8,6 +8,7 @@ from changes import bronze, changes_of
 
 from sluice import Debezium
 from sluice.decode_changes import decode_changes
+from sluice.problems import problems
 
 TIME, DATA, CONNECT = "io.debezium.time.", "io.debezium.data.", "org.apache.kafka.connect.data."
 US, ZONED = pl.Datetime("us"), pl.Datetime("us", "UTC")
@@ -175,3 +176,13 @@ def test_bytes_in_each_mode(mode, text, block):
 
 def test_bytes_by_their_schema_are_base64_whatever_the_mode():
     assert read(pl.Binary, "+/8=", {"type": "bytes"}, binary="hex") == b"\xfb\xff"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"binary": "base32"}, {"decimal": "float"}, {"unavailable": ""}, {"unwrapped": 1}, {"source": "oracle"}],
+)
+def test_a_wrong_option_is_named_at_load(wrong):
+    of = Debezium(**({"source": "mysql"} | wrong))
+    (problem,) = problems(changes_of({"id": int}, value=of), "f")
+    assert problem.argument == f"value.{next(iter(wrong))}"

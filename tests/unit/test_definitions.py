@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ORDERS = orders()
 
 EVENTS, CHANGES = ("orders", "pageviews", "payments"), ("customers", "products")
-LAYERS = ("bronze", "silver", "quarantine", "losers")
+LAYERS = ("bronze", "silver", "quarantine", "losers", "reconciliation")
 TOPICS = {
     "kafka/shop.orders",
     "kafka/shop.pageviews",
@@ -39,6 +39,7 @@ CHECKS = {
     "bronze": {"accounts_balance", "offsets_accounted_for", "nothing_lost", "no_tile_left_failed"},
     "silver": {"accounts_balance", "records_accounted_for", "quarantine_within_limit", "no_tile_left_failed"},
     "dimensions": {"intervals_hold", "no_forbidden_nulls"},
+    "reconciliation": {"no_differences_stand"},
 }
 
 
@@ -76,7 +77,12 @@ def test_the_demos_streams_bring_their_assets_and_checks(monkeypatch):
     gold = {f"gold/{name}" for name in ("fct_orders", "fct_payments", "daily_revenue", "customer_activity")}
     assert assets_of(definitions) == layers | dimensions | gold | TOPICS | SYSTEM
     checks = checks_of(definitions)
-    for layer, names in (("bronze", EVENTS + CHANGES), ("silver", EVENTS + CHANGES), ("dimensions", CHANGES)):
+    for layer, names in (
+        ("bronze", EVENTS + CHANGES),
+        ("silver", EVENTS + CHANGES),
+        ("dimensions", CHANGES),
+        ("reconciliation", EVENTS + CHANGES),
+    ):
         for name in names:
             assert checks.pop(f"{layer}/{name}") == CHECKS[layer]
     assert set(checks) == gold
@@ -87,6 +93,7 @@ def test_the_demos_streams_bring_their_assets_and_checks(monkeypatch):
         "verify_ledger",
         "continuous",
         "maintain",
+        "reconcile",
     }
     assert {s.name for s in definitions.sensors} == {
         "arrivals",
@@ -95,7 +102,7 @@ def test_the_demos_streams_bring_their_assets_and_checks(monkeypatch):
         "keepalive",
         "touched_dates",
     }
-    assert {s.name for s in definitions.schedules} == {"gold_daily", "maintain_daily"}
+    assert {s.name for s in definitions.schedules} == {"gold_daily", "maintain_daily", "reconcile_weekly"}
 
 
 def test_a_folder_without_streams_loads(monkeypatch, tmp_path):
@@ -114,7 +121,7 @@ def test_other_streams_load_without_gold(monkeypatch, tmp_path):
     )
     definitions = loaded(monkeypatch, tmp_path)
     assert assets_of(definitions) == {f"{layer}/clicks" for layer in LAYERS} | SYSTEM | {"kafka/clicks"}
-    assert set(checks_of(definitions)) == {"bronze/clicks", "silver/clicks"}
+    assert set(checks_of(definitions)) == {"bronze/clicks", "silver/clicks", "reconciliation/clicks"}
 
 
 # --- runs in this process

@@ -20,7 +20,7 @@ def argument(name: str, parameter: inspect.Parameter) -> object:
     """Make an argument of the type that the signature asks for, which can be found in the message."""
     if name == "problems":
         return [Problem("streams/x.py", "the-stream", "key", "nothing", "a column")]
-    if parameter.annotation is int:
+    if parameter.annotation in (int, float):
         return 4711
     if get_origin(parameter.annotation) is Sequence:
         return [f"the-{name}", f"other-{name}"]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 
@@ -168,6 +169,22 @@ def test_a_million_deletes_of_unknown_keys_change_nothing(lake):
     lake.commit(lake.ensure(tables.silver(latest)), silver_rows(latest, frame))
     assert merged(lake, latest).rows == 49
     assert dimension(lake, latest).equals(before)
+
+
+def test_a_contract_that_loses_a_column_and_its_history(lake):
+    """What the table has more stays, null."""
+
+    class Fewer(pa.DataFrameModel):
+        id: int
+        city: str = pa.Field(nullable=True)
+        n: int
+
+    told(lake, STREAM, *(update(n, n % 3, f"city {n}") for n in range(1, 10)))
+    latest = customers(schema=Fewer, history=False, track=None)
+    assert merged(lake, latest).rows == 3
+    rows = dimension(lake, latest)
+    assert rows["city"].to_list() == ["city 9", "city 7", "city 8"]
+    assert rows.select("note", "valid_from", "is_current").null_count().row(0) == (3, 3, 3)
 
 
 def test_a_bucket_is_folded_anew_where_more_changed_than_memory_should_hold():

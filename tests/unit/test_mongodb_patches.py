@@ -116,6 +116,29 @@ def test_history_has_each_step():
     assert [row["p"]["x"] for row in found] == [1, 2, 3]
 
 
+def test_documents_that_were_looked_up_later_than_they_changed():
+    """The connector tells the newest document with each change; none where it is gone by then."""
+    newest = WHOLE | {"a": "third"}
+    described = {"updatedFields": '{"a": "second"}', "removedFields": None, "truncatedArrays": None}
+    events = [
+        event(1, "c", WHOLE),
+        event(2, "u", newest, updateDescription=described),
+        event(3, "u", newest, updateDescription=described | {"updatedFields": '{"a": "third"}'}),
+    ]
+    assert image(events)[0]["a"] == "third"
+    gone = event(4, "u", None, updateDescription=described | {"updatedFields": '{"a": "fourth"}'})
+    assert image([events[0], gone])[0]["a"] == "fourth"
+    assert image([events[0], gone, event(5, "d")]) == []
+    assert image([events[0], gone, event(5, "d"), event(6, "c", WHOLE)])[0]["a"] == "x"
+
+
+def test_an_image_before_makes_a_change_whole():
+    told = {"updatedFields": '{"p.x": 5}', "removedFields": ["a"]}
+    told |= {"truncatedArrays": [{"field": "p.y", "size": 1}]}
+    (row,) = image([event(2, "u", before=json.dumps(WHOLE), updateDescription=told)])
+    assert (row["a"], row["p"]["x"], len(row["p"]["y"])) == (None, 5, 1)
+
+
 def test_where_assumes_nothing_of_what_is_not_told():
     of = stream(where={"a": "x"})
     assert image([event(1, "c", WHOLE), update(2, {"p.x": 2})], of)[0]["p"]["x"] == 2
@@ -134,6 +157,7 @@ def test_where_assumes_nothing_of_what_is_not_told():
         ({"a.inside": 1}, None, "a.inside"),
         ({"pair.2": 1}, None, "pair.2"),
         ({"blob.x": {"$oid": 1}}, None, "blob.x"),
+        ({"blob." + "x." * 150 + "x": json.loads("[" * 60 + "]" * 60)}, None, "blob." + "x." * 150 + "x"),
         ({}, [{"field": "pair", "size": 1}], "pair"),
         ({}, [{"field": "p", "size": 1}], "p"),
     ],
@@ -142,6 +166,13 @@ def test_a_change_that_cannot_be_inside_is_refused(updated, cut, column):
     key, value = update(2, updated, cut=cut)
     failures = decode_changes(stream(), bronze([value], [key])).failures
     assert failures.select("stage", "column").rows() == [("schema", column)]
+
+
+@pytest.mark.parametrize("path", ["blob.$oid", "blob.a\x00b", "blob." + "x." * 10_000 + "x", "blob.\ud800"])
+def test_a_path_that_no_document_has_is_refused(path):
+    key, value = update(2, {path: 1})
+    failures = decode_changes(stream(), bronze([value], [key])).failures
+    assert failures["stage"].to_list() == ["decode"]
 
 
 def test_an_older_change_on_a_newer_image_does_no_harm():
