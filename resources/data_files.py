@@ -8,7 +8,6 @@ bounded memory, and change in one commit. It decides nothing about rows; how a f
 import time
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
@@ -19,7 +18,7 @@ from resources.lake import Lake
 from resources.new_files import write_files
 from resources.outages import reading
 
-FILE: dict[str, Any] = {
+FILE: dict[str, pl.DataType] = {
     "path": pl.String(),
     "size": pl.Int64(),
     "rows": pl.Int64(),  # null: not told
@@ -43,7 +42,7 @@ class DataFiles:
         return pl.Schema({name: dtype for name, dtype in schema.items() if name != self.column})
 
     def listed(self, told: Collection[str] = ()) -> pl.DataFrame:
-        """List the files: `FILE`, and what the log tells of columns (null: nothing).
+        """List the files: `FILE`, and what the log tells of columns, whole numbers (null: nothing).
 
         `told` names statistics as delta-rs does: `null_count.valid_to`, `min._partition`.
         """
@@ -52,8 +51,8 @@ class DataFiles:
             return pl.DataFrame(schema={**FILE, **dict.fromkeys(told, pl.Int64())})
         names = {"path": "path", "size": "size_bytes", "rows": "num_records"}
         names |= {"value": f"partition.{self.column}"} | {name: name for name in told}
-        known = {n: pl.col(m) if m in files.columns else pl.lit(None, pl.Int64) for n, m in names.items()}
-        return files.select(**known).cast(FILE)
+        told_of = {n: pl.col(m) if m in files.columns else pl.lit(None) for n, m in names.items()}
+        return files.select(e.cast(FILE.get(n, pl.Int64())).alias(n) for n, e in told_of.items())
 
     def read(self, paths: Sequence[str]) -> pl.LazyFrame:
         """Read some files lazily, also such as left the table; FileNotFoundError where one is deleted."""

@@ -207,17 +207,18 @@ def _key(session: "psycopg.Connection[Any]", source: Postgres, texts: Texts) -> 
     """Give the first key column in the lake's order, as SQL, its type, and whether an index may serve it."""
     column = next(c for c in texts.columns if c.name == texts.keys[0])
     value = f"({source.columns[column.name]})" if column.name in source.columns else quoted(column.path[0])
-    found = session.execute(
-        f"SELECT pg_typeof({value})::text, pg_collation_for({value}), (SELECT datcollate FROM pg_database "
-        f"WHERE datname = current_database()) FROM (SELECT) one LEFT JOIN {source.table} ON false".encode()
-    ).fetchone()
-    name, collation, default = found or ("text", None, None)
-    plain = isinstance(column.dtype, pl.String | pl.Enum | pl.Categorical)
-    if not plain or name == "uuid":
+    table = f"FROM (SELECT) one LEFT JOIN {source.table} ON false"
+    typed = session.execute(f"SELECT pg_typeof({value})::text {table}".encode()).fetchone()
+    name = str(typed[0]) if typed else "text"
+    if name == "uuid" or not isinstance(column.dtype, pl.String | pl.Enum | pl.Categorical):
         return value, name, True
-    used = default if collation == '"default"' else str(collation).strip('"')
-    if name in ("text", "character varying") and str(used).upper() in _BYTEWISE:
-        return value, "text", True
+    if name in ("text", "character varying"):
+        default = "(SELECT datcollate FROM pg_database WHERE datname = current_database())"
+        found = session.execute(f"SELECT pg_collation_for({value}), {default} {table}".encode()).fetchone()
+        collation, of_database = found or (None, None)
+        used = of_database if collation in (None, '"default"') else str(collation).strip('"')
+        if str(used).upper() in _BYTEWISE:
+            return value, "text", True
     return f'({value})::text COLLATE "C"', "text", False
 
 

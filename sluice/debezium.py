@@ -164,7 +164,6 @@ class Envelopes:
             self._schemas[head] = schema
         return schema, body["payload"]
 
-
     def _is_wrapped(self, body: dict[str, Any]) -> bool:
         """Tell whether the payload is all that is said, and no member of a row."""
         return body.keys() <= _WRAPPED or not ("op" in body or is_unwrapped(body) or self._options.unwrapped)

@@ -182,14 +182,8 @@ def _running(rows: pl.DataFrame) -> pl.Expr:
     if not rows.select(falls.any()).item():  # most often time never goes back
         return begin
     latest = pl.when(~read).then(begin).backward_fill()
-    return (
-        pl.when(read)
-        .then(pl.min_horizontal(begin, latest))
-        .otherwise(begin)
-        .cum_max()
-        .forward_fill()
-        .over("_id")
-    )
+    begun = pl.when(read).then(pl.min_horizontal(begin, latest)).otherwise(begin)
+    return begun.cum_max().forward_fill().over("_id")
 
 
 def _last() -> pl.Expr:

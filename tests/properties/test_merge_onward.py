@@ -98,7 +98,7 @@ def sorted_rows(rows: pl.DataFrame, stream: Changes) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-@settings(max_examples=12, phases=PHASES, deadline=None)
+@settings(max_examples=6, phases=PHASES, deadline=None)
 @given(batches, st.sampled_from([31, 31, 30, 29, 27, 15, 21, 10, 0]))
 def test_batch_by_batch_is_as_all_at_once(name, found, calm):
     """(kafka-medallion 12; kinesis 25, 37)."""
