@@ -109,7 +109,8 @@ def postgres(rows: int) -> list[list[str]]:
                 "placed_at timestamptz, active boolean, score double precision)"
             )
             session.execute(
-                "INSERT INTO customers SELECT i, 'customer-' || i %% 1000003, (i * 7919 %% 1000000)::numeric, "
+                "INSERT INTO customers SELECT i, 'customer-' || i %% 1000003, "
+                "(i * 7919 %% 1000000)::numeric, "
                 "to_timestamp(1700000000 + i %% 10000000), i %% 3 = 0, i * 0.37::float8 "
                 "FROM generate_series(1::bigint, %s::bigint) i",
                 [rows],
