@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-from dagster_aws.secretsmanager import SecretsManagerResource
 
 from resources.settings import Settings
 from sluice.errors import SettingsError
@@ -85,6 +84,8 @@ def _refuse_unfit(options: dict[str, str]) -> None:
 def _from_secrets_manager(secret_id: str, region: str | None, _now: int) -> Mapping[str, str]:
     """Read user and password, as Amazon MSK keeps them: JSON with `username` and `password`."""
     try:
+        from dagster_aws.secretsmanager import SecretsManagerResource  # noqa: PLC0415  # takes a second
+
         client = SecretsManagerResource(region_name=region).get_client()
         secret: Any = json.loads(client.get_secret_value(SecretId=secret_id)["SecretString"])
     except (BotoCoreError, ClientError) as error:

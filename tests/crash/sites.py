@@ -19,7 +19,16 @@ from tests.crash.seam import mark
 
 PROJECT = Path(__file__).resolve().parents[2]
 ROOMS = ("assets", "resources")
-_DELTA = {"write_deltalake", "add_columns", "compact", "z_order", "vacuum", "create_checkpoint"}
+_DELTA = {
+    "write_deltalake",
+    "create_write_transaction",
+    "write_parquet",
+    "add_columns",
+    "compact",
+    "z_order",
+    "vacuum",
+    "create_checkpoint",
+}
 _DELTA |= {"cleanup_metadata", "delete_file", "convert_to_deltalake", "restore", "set_table_properties"}
 _LAKE = {"commit", "ensure", "create"}  # of the lake, and of DeltaTable
 _HANDED_ON = {

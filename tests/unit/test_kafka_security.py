@@ -100,7 +100,7 @@ def store(monkeypatch):
 
     def made(answer: object) -> Store:
         store = Store(answer)
-        monkeypatch.setattr(kafka_security, "SecretsManagerResource", store)
+        monkeypatch.setattr("dagster_aws.secretsmanager.SecretsManagerResource", store)
         return store
 
     yield made
