@@ -108,11 +108,13 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         .filter(pl.col("offset") < pl.col("stop"))
     )
     is_open = pl.col("resolved_at").is_null()
+    losers = lake.open(tables.losers(stream).name)
+    beaten = pl.LazyFrame(schema=tables.losers(stream).columns) if losers is None else lake.scan(losers)
     places = {
         "rows": (
             pl.LazyFrame(schema=tables.silver(stream).columns) if silver is None else lake.scan(silver)
         ).select(pl.col(f"_{c}").alias(c) for c in _AT),
-        "losers": lake.read(tables.losers(stream)),
+        "losers": beaten,
         "quarantined": lake.read(tables.quarantine(stream)).filter(is_open),
     }
     offset = pl.col("offset")  # a batch's side tables are written before it counts
@@ -126,6 +128,7 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         .filter(~undecided.fill_null(value=False))
     )
     bronze, found = pl.collect_all([decided.select(_AT), placed])
+    found = found.join(_on_the_way(found, places["rows"], beaten), on=[*_AT, "place"], how="anti")
     told = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(of_tiles)
     own = found.group_by("tile").agg(
         *((pl.col("place") == name).sum().cast(pl.Int64).alias(name) for name in places),
@@ -144,6 +147,24 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     broken = joined.filter(~adds_up | (pl.col("twice") > 0) | (pl.col("strangers") > 0))
     columns = ("tile", "records", "rows", "losers", "quarantined", "rest", "twice", "strangers")
     return broken.select(columns).sort("tile")
+
+
+def _on_the_way(found: pl.DataFrame, rows: pl.LazyFrame, beaten: pl.LazyFrame) -> pl.DataFrame:
+    """Give the losers that silver holds, too, and whose winner it does not (columns `_AT`, place).
+
+    They are written before the commit of silver that unseats them, and taken out after the one that seats
+    them: between the two they are no losers.
+    """
+    coordinates = _AT[1:]
+    twice = found.filter(pl.struct(coordinates).is_duplicated() & (pl.col("place") == "losers"))
+    if not twice.height:
+        return twice.select(*_AT, "place")
+    winner = [f"winner_{name}" for name in coordinates]
+    told = beaten.join(twice.lazy(), on=_AT, how="semi").select(*_AT, *winner).collect()
+    winners = told.select(pl.col(w).alias(c) for w, c in zip(winner, coordinates, strict=True)).unique()
+    seated = rows.join(winners.lazy(), on=coordinates, how="semi").select(coordinates).collect()
+    unseated = told.join(seated, left_on=winner, right_on=coordinates, how="anti")
+    return twice.join(unseated, on=_AT, how="semi").select(*_AT, "place")
 
 
 def _rest(told: pl.DataFrame) -> pl.DataFrame:

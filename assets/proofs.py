@@ -24,6 +24,7 @@ from sluice.contract import Stream
 from sluice.tables import PROVEN, PROVEN_TABLE
 
 COUNTED_AT_ONCE = 5_000_000  # records
+_TIMES = 5  # that tiles are counted which others change meanwhile
 _COUNTS: dict[Layer, Callable[[Lake, Stream, Sequence[str]], pl.DataFrame]] = {
     "bronze": equations.bronze_unequal,
     "silver": equations.silver_unequal,
@@ -43,11 +44,31 @@ def unequal(lake: Lake, stream: Stream, layer: Layer, wanted: Sequence[str] | No
     mine = (pl.col("stream") == stream.name) & (pl.col("layer") == layer)
     known = lake.read(PROVEN_TABLE).filter(mine).select("tile", "claim").collect()
     doubted = claims.join(known, on=["tile", "claim"], how="anti").sort("tile")
-    broken = pl.concat([_COUNTS[layer](lake, stream, part) for part in _parts(doubted)])
+    broken = _counted(lake, stream, layer, doubted)
     right = doubted.filter("complete").join(broken, on="tile", how="anti")
     if right.height:
         _keep(lake, stream, layer, right.join(_claims(lake, stream, layer), on=["tile", "claim"], how="semi"))
     return broken
+
+
+def _counted(lake: Lake, stream: Stream, layer: Layer, doubted: pl.DataFrame) -> pl.DataFrame:
+    """Count tiles; those that break their equation again, where the tables moved while it was counted."""
+    for _ in range(_TIMES):
+        before = _versions(lake, stream, layer)
+        broken = pl.concat([_COUNTS[layer](lake, stream, part) for part in _parts(doubted)])
+        if not broken.height or before == _versions(lake, stream, layer):
+            break
+        doubted = doubted.join(broken, on="tile", how="semi")
+    return broken
+
+
+def _versions(lake: Lake, stream: Stream, layer: Layer) -> list[int | None]:
+    """Give the versions of the tables that an equation is counted from."""
+    named = [tables.bronze(stream)]
+    if layer == "silver":
+        named += [tables.silver(stream), tables.losers(stream), tables.quarantine(stream)]
+    handles = [lake.open(table.name) for table in named]
+    return [None if handle is None else int(handle.version()) for handle in handles]
 
 
 def _parts(doubted: pl.DataFrame) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets import aftermath, equations, reingest
+from assets import aftermath, equations, proofs, reingest
 from resources.lake import Lake
 from sluice import tables
 from sluice.accounts import Account, unbalanced
@@ -267,3 +267,43 @@ def test_a_death_while_bronze_is_mended_is_finished_by_the_next_run(lake, tmp_pa
         assert here.read(BRONZE).collect().height == sent
 
     assert dying_everywhere(Path(lake.uri), tmp_path, work, check, after=after) == 3  # proof, tile, ledger
+
+
+def beaten_by(lake: Lake, winner: tuple[int, int, int]) -> None:
+    """Say of a row of silver that it is a loser, too, beaten by the record at some coordinates."""
+    row = lake.read(SILVER).filter(pl.col("_tile") == TILES[1]).collect()
+    row = row.filter(first_of(row)).row(0, named=True)
+    table = tables.losers(STREAM)
+    told = {c: row[f"_{c}"] for c in ("topic", "tile", "epoch", "partition", "offset")}
+    told |= zip(("winner_epoch", "winner_partition", "winner_offset"), winner, strict=True)
+    one = pl.DataFrame([told], schema_overrides=dict(table.columns))
+    columns = [pl.col(n) if n in one.columns else pl.lit(None, d).alias(n) for n, d in table.columns.items()]
+    lake.commit(lake.ensure(table), one.select(columns))
+
+
+def test_a_loser_whose_winner_silver_does_not_have_yet_is_none(lake):
+    beaten_by(lake, (1, 0, 10**9))
+    assert equations.silver_unequal(lake, STREAM).is_empty()
+
+
+def test_a_loser_that_silver_holds_beside_its_winner_is_twice_there(lake):
+    rows = lake.read(SILVER).filter(pl.col("_tile") == TILES[2]).collect()
+    beaten_by(lake, rows.select("_epoch", "_partition", "_offset").row(0))
+    assert equations.silver_unequal(lake, STREAM)["twice"].to_list() == [1]
+
+
+def test_what_broke_while_others_wrote_is_counted_again(lake, monkeypatch):
+    found = equations.silver_unequal(lake, STREAM)
+    wrong = pl.DataFrame(
+        {n: [TILES[1] if d == pl.String else 1] for n, d in found.schema.items()}, found.schema
+    )
+    answers = [wrong, found]
+
+    def counted(*_: object) -> pl.DataFrame:
+        if len(answers) == 2:
+            lake.commit(lake.open(SILVER.name), lake.read(SILVER).collect().clear())
+        return answers.pop(0)
+
+    monkeypatch.setitem(proofs._COUNTS, "silver", counted)
+    assert proofs.unequal(lake, STREAM, "silver").is_empty()
+    assert not answers
