@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 VERSIONS = ("1.5.0", "1.5.1", "1.6.0", "1.6.3")  # and the one that is installed
 KINDS = ("ours", "delta-rs")
 _CLEARLY = 0.8  # less is not noise
+JUDGED_FROM = 1_000_000  # keys: what is fixed in a merge weighs too much in smaller tables
 
 
 def installed(number: str, place: Path) -> Path | None:
@@ -70,12 +71,16 @@ class Verdict:
             compared = [f"{theirs.cpu / ours.cpu:.2f}", f"{ours.peak_mb:,.0f} / {theirs.peak_mb:,.0f}"]
         return [number, self.says["ours"], self.says["delta-rs"], *compared]
 
-    def fault(self) -> str | None:
-        """Say why the choice of the engine does not hold."""
+    def fault(self, *, judged: bool) -> str | None:
+        """Say why the choice of the engine does not hold: where it is not `judged`, only by its rows."""
         ours, theirs = self.costs["ours"], self.costs["delta-rs"]
         if ours is None or self.says["ours"] != "right":
             return "ours is wrong with the installed version"
-        if theirs and (theirs.cpu < ours.cpu * _CLEARLY or theirs.peak_mb < ours.peak_mb * _CLEARLY):
+        if (
+            judged
+            and theirs
+            and (theirs.cpu < ours.cpu * _CLEARLY or theirs.peak_mb < ours.peak_mb * _CLEARLY)
+        ):
             return "MERGE takes less time, or less memory, with the installed version"
         return None
 
@@ -122,7 +127,7 @@ def main() -> None:
     print(text)
     if given.get("write") == "yes":
         write_section("merge-versions", text)
-    if fault := verdict.fault():
+    if fault := verdict.fault(judged=keys >= JUDGED_FROM):
         raise SystemExit(fault)
 
 
