@@ -90,7 +90,7 @@ def _plain(path: str) -> str:
 def follow(who: str, servers: str, topic: str, place: Path, given: tuple[int, int]) -> tuple[pl.Series, str]:
     """Let one contestant follow a producer; give the ages of its rows and what it cost."""
     rate, seconds = given
-    start = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:00:00+00:00")
+    start = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%d-%H:00")
     streams = place / "streams"
     streams.mkdir(parents=True)
     (streams / "orders.py").write_text(CONTRACT.format(here=str(HERE), topic=topic, start=start))
@@ -116,6 +116,8 @@ def follow(who: str, servers: str, topic: str, place: Path, given: tuple[int, in
         text=True,
     )
     time.sleep(25 if who == "spark" else 8)  # both are up before the first record
+    if worker.poll() is not None:
+        raise SystemExit(f"{who} ended before the first record:\n{worker.communicate()[0][-3000:]}")
     begin = time.time()
     sender = [
         sys.executable,
