@@ -1,4 +1,4 @@
-"""Schedules: gold's newest complete date is built again each night, and the tables are kept up after it."""
+"""Schedules: gold's newest complete date each night, then upkeep; once a week lakes against their sources."""
 
 import dagster as dg
 
