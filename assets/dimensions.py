@@ -10,7 +10,7 @@ from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Changes
-from sluice.scd2 import forbidden_nulls, intervals_broken, tracked
+from sluice.history.scd2 import forbidden_nulls, intervals_broken, tracked
 from sluice.tables import EVERY_BUCKET, REPAIR_PARTITION
 
 

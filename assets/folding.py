@@ -1,8 +1,9 @@
 """One bucket of a dimension brought up to silver, file by file, in memory that does not grow with the table.
 
 `anew` folds all changes of the bucket, a piece of its keys at a time. `onward` takes the new changes only:
-keys that follow from their open rows (`sluice.follow`) are folded from these, the others from all their
-changes in silver; files that hold none of these keys stay as they are. Files are written; no commit is made.
+keys that follow from their open rows (`sluice.history.follow`) are folded from these, the others from all
+their changes in silver; files that hold none of these keys stay as they are. Files are written; no commit
+is made.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from assets.rewrite import CLOSED, Writer
 from resources.data_files import DataFiles
 from sluice.contract import Changes
 from sluice.dedupe import placed
-from sluice.follow import Mark, among, follow, following, mark, may_follow
-from sluice.scd2 import fold
+from sluice.history.follow import Mark, among, follow, following, mark, may_follow
+from sluice.history.scd2 import fold
 
 PIECE = 1_000_000  # changes folded at a time
 PARTITIONS = ("min._partition", "max._partition")  # what the log tells of silver's files
@@ -41,7 +42,7 @@ class Folding:
         stream: the contract.
         silver: the files of the version of silver that is folded.
         dimension: the files of the dimension that is rewritten.
-        ends: what ends keys that it does not name (`sluice.closers`).
+        ends: what ends keys that it does not name (`sluice.history.closers`).
         linked: keys that are folded together, since changes of key connect them.
         together: their rows of the dimension, with `_bucket`.
         follows: whether keys may follow from their open rows.

@@ -13,10 +13,10 @@ from assets.merge import merge
 from resources.lake import Lake
 from resources.table_sides import Side, delta_side
 from sluice import tables
-from sluice.closers import closers
 from sluice.contract import Changes, Stream
-from sluice.origins import FIRST, LAST
-from sluice.scd2 import fold
+from sluice.envelopes.origins import FIRST, LAST
+from sluice.history.closers import closers
+from sluice.history.scd2 import fold
 from sluice.tables import ROW_COORDINATES
 
 _MARK = pl.col("_source").struct.field("snapshot")

@@ -7,10 +7,10 @@ import polars as pl
 
 from assets.grown import Grown
 from resources.data_files import DataFiles
-from sluice.closers import closers
 from sluice.contract import Changes, Debezium
-from sluice.follow import connected, renames
-from sluice.origins import FIRST, LAST
+from sluice.envelopes.origins import FIRST, LAST
+from sluice.history.closers import closers
+from sluice.history.follow import connected, renames
 from sluice.tables import EVERY_BUCKET, ROW_COORDINATES
 
 RENAMED = "null_count._previous_key"
@@ -45,7 +45,7 @@ def linked(stream: Changes, silver: DataFiles, changes: pl.DataFrame, new: Grown
 
 
 def ends_of(stream: Changes, silver: DataFiles, changes: pl.DataFrame) -> pl.DataFrame:
-    """Give what ends keys that it does not name (`sluice.closers`), from all of silver."""
+    """Give what ends keys that it does not name (`sluice.history.closers`), from all of silver."""
     keyed = changes.filter(pl.col("value") != EVERY_BUCKET)["path"].to_list()
     truncates = changes.filter(value=EVERY_BUCKET)["path"].to_list()
     names = [n for n in (*_TOLD, stream.snapshot) if n is not None]

@@ -26,7 +26,7 @@ from resources.transactions import told_by
 from sluice import tables
 from sluice.contract import Changes, Debezium
 from sluice.dedupe import buckets
-from sluice.follow import Mark
+from sluice.history.follow import Mark
 from sluice.tables import EVERY_BUCKET
 
 _SILVER = "sluice.silver_version"

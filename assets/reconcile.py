@@ -30,8 +30,8 @@ from resources.table_compare import compare
 from resources.table_sides import Side, source_side
 from resources.text_compare import LakeTexts, Progress, differing, rows_of
 from sluice import sources, tables
-from sluice.canonical import Texts, comparable
-from sluice.compared import Compared
+from sluice.compare.canonical import Texts, comparable
+from sluice.compare.compared import Compared
 from sluice.contract import Changes, Stream
 from sluice.errors import SettingsError, SourceError
 from sluice.sources import Postgres

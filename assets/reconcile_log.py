@@ -14,7 +14,7 @@ from assets.progress import reached
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import tables
-from sluice.compared import DIFFERENT, EXTRA, MISSING, Compared
+from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
 from sluice.contract import Stream
 from sluice.errors import TopicRecreatedError
 from sluice.tables import BRONZE

@@ -20,7 +20,7 @@ from resources.lake import Lake
 from resources.settings import settings
 from resources.storage import LakeResource
 from resources.streams import named
-from sluice.compared import markdown
+from sluice.compare.compared import markdown
 from sluice.contract import Changes, Stream
 
 JOB = "reconcile"

@@ -26,7 +26,7 @@ from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Slice
 from sluice.columns import Column
-from sluice.compared import EXTRA, Compared
+from sluice.compare.compared import EXTRA, Compared
 from sluice.contract import Changes, Debezium, Stream
 from sluice.decode import decode
 from sluice.judged import judge

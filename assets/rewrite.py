@@ -11,7 +11,7 @@ import polars as pl
 from deltalake.transaction import AddAction, RemoveAction
 
 from resources.data_files import DataFiles
-from sluice.follow import among
+from sluice.history.follow import among
 
 FILE_ROWS = 1_000_000
 FILE_BYTES = 192 << 20  # in memory

@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 
 from assets import side_tables
 from assets.aftermath import PROMOTED, RESOLVED, announce
-from assets.meet import AT, NOTHING, GivenUp, keys_of_silver, meet
+from assets.exchange import exchange
+from assets.meet import AT, NOTHING, GivenUp, meet
 from resources.lake import Lake
 from sluice import accounts, dedupe, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
@@ -103,7 +104,9 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
         metadata[RESOLVED] = announce(_plain(batch.resolves))
     fences = [*batch.fences, *map(same.fence, met.partitions | touched)]
     added = pl.concat([entering, back]) if back.height else entering
-    version = _commit(lake, stream, handle, same, batch, added, gone, fences, metadata)
+    version = exchange(
+        lake, stream, handle, same, added, gone, progress=batch.progress, fences=fences, metadata=metadata
+    )
     return Settled(version, told, dates, PROMOTED in metadata or RESOLVED in metadata)
 
 
@@ -211,57 +214,3 @@ def _verdicts(stream: Stream, decided: pl.DataFrame, rows: _Rows) -> pl.DataFram
         )
         .select(pl.col(name).cast(dtype) for name, dtype in table.columns.items())
     )
-
-
-def _commit(
-    lake: Lake,
-    stream: Stream,
-    handle: DeltaTable,
-    same: Identity,
-    batch: Batch,
-    added: pl.DataFrame,
-    gone: pl.DataFrame,
-    fences: Sequence[str],
-    metadata: Mapping[str, str],
-) -> int:
-    """Append what is new; where rows go, write the files that hold them anew, all in one commit."""
-    replaced = None
-    if gone.height:
-        replaced = _predicate(same, batch, added, gone)
-    version = lake.commit(
-        handle,
-        added,
-        mode="append" if replaced is None else "overwrite",
-        predicate=replaced,
-        progress=batch.progress,
-        fences=fences,
-        metadata=metadata,
-    )
-    if replaced is None:
-        keys_of_silver(lake, stream, same).remember(handle, added)
-    return version
-
-
-def _predicate(same: Identity, batch: Batch, added: pl.DataFrame, gone: pl.DataFrame) -> str:
-    """Name the rows that go, and those that come, which must be named too; all others stay.
-
-    Silver holds no rows in the slices but those that go.
-    """
-    moved = pl.concat([frame.select(*AT, same.stored_by) for frame in (added, gone)])
-    values = ", ".join(
-        f"'{value}'" if isinstance(value, date) else str(value)
-        for value in moved[same.stored_by].unique().sort()
-    )
-    outside = moved.filter(~side_tables.within(batch.slices, "_"))
-    places = [
-        f"(_epoch = {e} AND _partition = {p} AND _offset >= {first} AND _offset < {stop})"
-        for e, p, first, stop in side_tables.joined(batch.slices)
-    ]
-    for (tile, epoch, partition), rows in outside.group_by("_tile", "_epoch", "_partition"):
-        offsets = rows["_offset"].unique().sort()
-        listed = ", ".join(map(str, offsets))
-        places.append(
-            f"(_tile = '{tile}' AND _epoch = {epoch} AND _partition = {partition}"
-            f" AND _offset >= {offsets[0]} AND _offset <= {offsets[-1]} AND _offset IN ({listed}))"
-        )
-    return f"{same.stored_by} IN ({values}) AND ({' OR '.join(places)})"

@@ -16,7 +16,7 @@ import polars as pl
 
 from resources.lake import Lake
 from resources.transactions import transactions
-from sluice.compared import Compared, masked
+from sluice.compare.compared import Compared, masked
 from sluice.contract import Stream
 from sluice.errors import ReconciliationRunsError, SluiceError, StaleWriterError
 from sluice.tables import UTC_TIME, Table

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 import polars as pl
 
 from assets.ahead import ahead
+from assets.exchange import exchange
 from assets.flow import Pace
-from assets.meet import keys_of_silver, meet
+from assets.meet import meet
 from assets.refine import judgement
 from resources.kafka import KafkaResource
 from resources.lake import Lake
@@ -70,11 +71,12 @@ def _judged(stream: Stream, appended: Iterator[pl.DataFrame]) -> Iterator[Judged
 
 
 def _settle(lake: Lake, stream: Stream, judged: Judged) -> None:
-    """Append the rows that no other row of their key beats; whoever is beaten is dropped without a word."""
+    """Exchange rows of silver as dedupe decides; whoever is beaten is dropped without a word."""
     handle, same = lake.ensure(tables.silver(stream)), dedupe.identity(stream)
-    decided = same.decide(meet(lake, stream, handle, same, judged.rows).rows)
-    lost = decided.filter(~pl.col("_kept"))["_place"].drop_nulls()
+    met = meet(lake, stream, handle, same, judged.rows)
+    decided = same.decide(met.rows)
     places = pl.int_range(judged.rows.height, dtype=pl.UInt32, eager=True)
+    lost = decided.filter(~pl.col("_kept"))["_place"].drop_nulls()
+    unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))
     rows = judged.rows.filter(~places.is_in(lost.implode()))
-    lake.commit(handle, rows)
-    keys_of_silver(lake, stream, same).remember(handle, rows)
+    exchange(lake, stream, handle, same, rows, dedupe.placed(unseated, stream))

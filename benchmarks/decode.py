@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sluice import Json
 from sluice.columns import Column
-from sluice.json_columns import read_columns
-from sluice.json_native import machine_code
-from sluice.json_rows import read_rows
+from sluice.json.columns import read_columns
+from sluice.json.machine import machine_code
+from sluice.json.rows import read_rows
 
 ITEMS = pl.List(pl.Struct({"sku": pl.String(), "qty": pl.Int32(), "price": pl.Decimal(10, 2)}))
 DTYPES: dict[str, pl.DataType] = {

@@ -11,8 +11,8 @@ import pandera.polars as pa
 import polars as pl
 
 from sluice import Changes, Daily, Json
-from sluice.positions import encode
-from sluice.scd2 import fold
+from sluice.envelopes.positions import encode
+from sluice.history.scd2 import fold
 from sluice.tables import silver
 
 

@@ -26,7 +26,7 @@ from resources import new_files
 from resources.data_files import DataFiles
 from resources.lake import Lake
 from sluice import tables
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 
 def ours(lake: Lake, kind: str) -> None:

@@ -17,7 +17,7 @@ from resources.lake import Lake
 from resources.new_files import write_files
 from sluice import Changes, Daily, Json, tables
 from sluice.dedupe import placed
-from sluice.positions import encode
+from sluice.envelopes.positions import encode
 
 CHUNK = 1_000_000
 _BATCH = 8  # chunks that share files

@@ -87,8 +87,8 @@ def postgres(rows: int) -> list[list[str]]:
     from resources.table_sides import Side  # noqa: PLC0415
     from resources.text_compare import LakeTexts, Progress, differing, rows_of  # noqa: PLC0415
     from sluice import Postgres  # noqa: PLC0415
-    from sluice.canonical import Texts  # noqa: PLC0415
     from sluice.columns import model_columns  # noqa: PLC0415
+    from sluice.compare.canonical import Texts  # noqa: PLC0415
 
     types = {
         "id": int,

@@ -6,7 +6,8 @@ bounded memory, and change in one commit. It decides nothing about rows; how a f
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date
 from functools import cached_property
 from urllib.parse import unquote
 
@@ -15,19 +16,17 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
 from resources.lake import Lake
-from resources.new_files import write_files
+from resources.new_files import stored_schema, write_files
 from resources.outages import reading
 
-FILE: dict[str, pl.DataType] = {
-    "path": pl.String(),
-    "size": pl.Int64(),
-    "rows": pl.Int64(),  # null: not told
-    "value": pl.Int32(),
-}
+FILE: dict[str, pl.DataType] = {"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64()}  # null: not told
+Value = int | date
+_NEAR = 65_536  # rows are looked for in ranges that are not longer
+_PIECE = 262_144  # rows of a file that are in memory at a time: a row group, as polars writes them
 
 
 class DataFiles:
-    """The files of one version of a table; the partition column holds whole numbers."""
+    """The files of one version of a table; the partition column holds whole numbers or dates."""
 
     def __init__(self, lake: Lake, handle: DeltaTable) -> None:
         self._lake, self._handle = lake, handle
@@ -41,18 +40,50 @@ class DataFiles:
         schema = self._lake.scan(self._handle).collect_schema()
         return pl.Schema({name: dtype for name, dtype in schema.items() if name != self.column})
 
-    def listed(self, told: Collection[str] = ()) -> pl.DataFrame:
-        """List the files: `FILE`, and what the log tells of columns, whole numbers (null: nothing).
+    @cached_property
+    def _value(self) -> pl.DataType:
+        return stored_schema(self._handle)[self.column]
 
-        `told` names statistics as delta-rs does: `null_count.valid_to`, `min._partition`.
+    def listed(self, told: Collection[str] = ()) -> pl.DataFrame:
+        """List the files: `FILE`, the partition's `value`, and what the log tells of columns, whole numbers.
+
+        Where the log tells nothing there is null. `told` names statistics as delta-rs does:
+        `null_count.valid_to`, `min._partition`.
         """
         files = pl.DataFrame(self._handle.get_add_actions(flatten=True))
         if not files.height:
-            return pl.DataFrame(schema={**FILE, **dict.fromkeys(told, pl.Int64())})
-        names = {"path": "path", "size": "size_bytes", "rows": "num_records"}
-        names |= {"value": f"partition.{self.column}"} | {name: name for name in told}
+            return pl.DataFrame(schema={**FILE, "value": self._value, **dict.fromkeys(told, pl.Int64())})
+        names = {"path": "path", "size": "size_bytes", "rows": "num_records"} | {name: name for name in told}
         told_of = {n: pl.col(m) if m in files.columns else pl.lit(None) for n, m in names.items()}
-        return files.select(e.cast(FILE.get(n, pl.Int64())).alias(n) for n, e in told_of.items())
+        value = pl.col(f"partition.{self.column}").cast(self._value).alias("value")
+        return files.select(value, *(e.cast(FILE.get(n, pl.Int64())).alias(n) for n, e in told_of.items()))
+
+    def holding(self, rows: pl.DataFrame, at: Sequence[str]) -> pl.DataFrame:
+        """List the files that may hold one of some rows, by their partition and what the log tells.
+
+        Args:
+            rows: the partition's column, and whole numbers.
+            at: these: what is equal in a row and its like in a file.
+
+        Returns:
+            `FILE`, `value`, each file once.
+        """
+        value = pl.col(self.column).alias("value")
+        ranges = [f(c).alias(f"{f.__name__} {c}") for c in at for f in (pl.min, pl.max)]
+        wanted = rows.group_by(value, *(pl.col(c) // _NEAR for c in at)).agg(ranges)
+        files = self.listed([f"{end}.{c}" for c in at for end in ("min", "max")])
+        lows = [pl.col(f"min.{c}") <= pl.col(f"max {c}") for c in at]
+        highs = [pl.col(f"max.{c}") >= pl.col(f"min {c}") for c in at]
+        may = pl.all_horizontal(meets.fill_null(value=True) for meets in (*lows, *highs))
+        found = files.join(wanted, on="value").filter(may)
+        return found.select("value", *FILE).unique(maintain_order=True)
+
+    def pieces(self, path: str) -> Iterator[pl.DataFrame]:
+        """Read a file, a piece at a time."""
+        start, whole = 0, self.read([path])
+        while (piece := whole.slice(start, _PIECE).collect()).height:
+            yield piece
+            start += _PIECE
 
     def read(self, paths: Sequence[str]) -> pl.LazyFrame:
         """Read some files lazily, also such as left the table; FileNotFoundError where one is deleted."""
@@ -68,11 +99,11 @@ class DataFiles:
             storage_options=self._options,
         )
 
-    def write(self, rows: pl.DataFrame, value: int) -> list[AddAction]:
+    def write(self, rows: pl.DataFrame, value: Value) -> list[AddAction]:
         """Write rows into a new file of a partition; give what makes it part of the table."""
-        placed = rows.with_columns(pl.lit(value, pl.Int32).alias(self.column))
+        placed = rows.with_columns(pl.lit(value, self._value).alias(self.column))
         return write_files(self._handle, self._root, placed, self._options)
 
-    def gone(self, path: str, size: int, value: int) -> RemoveAction:
+    def gone(self, path: str, size: int, value: Value) -> RemoveAction:
         """Give what takes a file out of the table."""
         return RemoveAction(path, True, int(time.time() * 1000), size, {self.column: str(value)})

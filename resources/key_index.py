@@ -10,7 +10,7 @@ refuses to say that a key is there: equal hashes cost a look into the file, whic
 import hashlib
 import platform
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -86,19 +86,12 @@ class KeyIndex:
         hits = pl.concat(found).join(chosen, on="path", how="semi")  # some files may be gone
         return Hits(hits["hash"].unique(), hits["path"].unique().sort().to_list())
 
-    def remember(self, handle: DeltaTable, rows: pl.DataFrame) -> None:
-        """Note the keys of rows that the handle's last commit added, where each value got one file."""
-        active = self._active(handle)
-        parts = rows.with_columns(
-            pl.lit(None).alias("_value") if self.by is None else pl.col(self.by).alias("_value")
-        )
+    def remember(self, files: Iterable[tuple[object, str, pl.Series]]) -> None:
+        """Note what a commit added: each file's partition value, its path, and the hashes of its keys."""
         with self._lock:
-            for (value,), group in parts.group_by("_value"):
-                runs = self._groups.get(value)
-                mine = active.filter(pl.col("value").eq_missing(pl.lit(value)))
-                new = self._uncovered(runs or [], mine)
-                if runs is not None and new["records"].to_list() == [group.height]:
-                    self._add(value, of_files([(new["path"][0], hashed(group, self.keys))]))
+            for value, path, hashes in files:
+                if value in self._groups:  # else it is read when the value is asked for
+                    self._add(value, of_files([(path, hashes)]))
             self._let_go()
 
     def _active(self, handle: DeltaTable) -> pl.DataFrame:

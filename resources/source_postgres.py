@@ -22,8 +22,8 @@ from uuid import uuid4
 import polars as pl
 import psycopg
 
-from sluice.canonical import Texts, row_sum, row_text
-from sluice.comparable import quoted
+from sluice.compare.canonical import Texts, row_sum, row_text
+from sluice.compare.comparable import quoted
 from sluice.errors import SourceError, SourceUnreachableError
 from sluice.sources import Postgres
 

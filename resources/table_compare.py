@@ -8,7 +8,7 @@ compared by their hashes, with the connection's memory as the bound. Hashes are 
 within one process and never kept.
 """
 
-# ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
+# ruff: noqa: S608  # names and texts are quoted (sluice.compare.comparable)
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ import duckdb
 import polars as pl
 
 from resources.table_sides import Side, opened
-from sluice.comparable import alike, quoted, text
-from sluice.compared import DIFFERENT, EXTRA, MISSING, Compared
+from sluice.compare.comparable import alike, quoted, text
+from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
 
 _BITS = 14  # of the hash, for the rows of the grid, and as many for its columns
 _CELLS = 1 << _BITS

@@ -5,7 +5,7 @@ DuckDB cannot reach or read right (object stores, deletion vectors, renamed or p
 once to a folder of the run, as a stream. It refuses a table without the columns that are to be compared.
 """
 
-# ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
+# ruff: noqa: S608  # names and texts are quoted (sluice.compare.comparable)
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from deltalake.exceptions import TableNotFoundError
 from resources.lake import Lake
 from resources.outages import reading
 from sluice import sources
-from sluice.comparable import quoted, text
+from sluice.compare.comparable import quoted, text
 from sluice.errors import SourceError
 
 

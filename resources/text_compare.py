@@ -4,7 +4,7 @@ The lake proposes the ranges; both sides count and sum them up where their data 
 are cut again, by whichever side has more there, and only their last pieces are read, row by row.
 """
 
-# ruff: noqa: S608  # names and texts are quoted (sluice.comparable)
+# ruff: noqa: S608  # names and texts are quoted (sluice.compare.comparable)
 
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ import polars as pl
 
 from resources.source_postgres import PostgresSnapshot
 from resources.table_sides import Side, opened
-from sluice.canonical import Texts, parsed, row_sum, row_text
-from sluice.comparable import quoted
-from sluice.compared import DIFFERENT, EXTRA, MISSING, Compared
+from sluice.compare.canonical import Texts, parsed, row_sum, row_text
+from sluice.compare.comparable import quoted
+from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
 
 RANGE = 10_000  # rows of a range at first
 _AT_ONCE = 10  # ranges in a query

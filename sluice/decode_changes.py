@@ -4,26 +4,26 @@ What tells no row is a tombstone or ignored; what `where` excludes is ignored (o
 what `where` asks for, nothing is assumed: it stays). What cannot be read fails at stage `decode`, what cannot
 be named or ordered at stage `key`, what does not fit its column at stage `schema`, broken rules at stage
 `rule`. Deletes and truncates are checked for key and sequence only. How a record is read is decided in
-`sluice.plain_rows` and `sluice.debezium_rows`.
+`sluice.envelopes.plain_rows` and `sluice.envelopes.debezium_rows`.
 """
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from sluice.carry import unsent_nulls
 from sluice.columns import Column, to_storage
 from sluice.contract import Changes, Debezium
-from sluice.debezium_rows import read_debezium
 from sluice.decode_events import in_order, null_failures
 from sluice.decoded import FAILURES_SCHEMA, Decoded
-from sluice.json_where import selected, where_columns
-from sluice.origins import LOG
-from sluice.plain_rows import read_plain
-from sluice.positions import encode, in_log
+from sluice.envelopes.debezium_rows import read_debezium
+from sluice.envelopes.origins import LOG
+from sluice.envelopes.plain_rows import read_plain
+from sluice.envelopes.positions import encode, in_log
+from sluice.envelopes.told import UTC_TIME, Told
+from sluice.history.carry import unsent_nulls
+from sluice.json.where import selected, where_columns
 from sluice.rules import broken_rules
 from sluice.tables import valid_from_dtype
-from sluice.told import UTC_TIME, Told
 
 _UNREAD = pl.col("stage").is_in(["decode", "key"])
 
@@ -40,7 +40,7 @@ def decode_changes(stream: Changes, records: pl.DataFrame) -> Decoded:
         Rows with the contract's columns in their contract types, `_position` (sorts, byte by byte, as the
         source orders), `_valid_from` (the stored type), `_op` (c, u, d, r, t), `_previous_key` (JSON text)
         `_unavailable` (names of columns that are null because the source did not send them) and `_source`
-        (`sluice.origins.SOURCE`).
+        (`sluice.envelopes.origins.SOURCE`).
 
     Raises:
         ColumnTypeError: a column has a type that the format cannot give.

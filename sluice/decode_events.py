@@ -4,7 +4,7 @@ In this order: a null value is a tombstone; what is no JSON object fails at stag
 excludes is ignored; a key column without a value fails at stage `key`; what does not fit its column at
 stage `schema`; and of records that fit, broken rules and unbelievable event times at stage `rule`. All
 failures of a record are listed, the first one first. What decodes how is decided in
-`sluice.json_columns`, which members make a record one of this stream in `sluice.json_where`.
+`sluice.json.columns`, which members make a record one of this stream in `sluice.json.where`.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from sluice.columns import Column
 from sluice.contract import Events, Json
 from sluice.decoded import FAILURES_SCHEMA, Decoded
 from sluice.errors import FormatError
-from sluice.json_columns import read_columns
-from sluice.json_rows import Read
-from sluice.json_where import selected, where_columns
+from sluice.json.columns import read_columns
+from sluice.json.rows import Read
+from sluice.json.where import selected, where_columns
 from sluice.rules import broken_rules
 
 DAY = timedelta(days=1)

@@ -30,7 +30,7 @@ class Decoded:
     Attributes:
         rows: the records that passed: `_row` and the contract's columns in their contract types; for
             changes also `_position` (string that sorts as the source orders), `_valid_from`, `_op`
-            (c, u, d, r, t), `_previous_key`, `_unavailable`, `_source` (`sluice.origins`).
+            (c, u, d, r, t), `_previous_key`, `_unavailable`, `_source` (`sluice.envelopes.origins`).
         failures: every failure of the records that did not pass, first one first (FAILURES_SCHEMA).
         tombstones: `_row` of the records with a null value that have no effect.
         ignored: `_row` of the records that are not of this stream.

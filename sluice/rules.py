@@ -15,7 +15,7 @@ from pandera.errors import SchemaErrors
 
 from sluice.decoded import FAILURES_SCHEMA, no_failures
 from sluice.errors import RuleError
-from sluice.json_values import shortened
+from sluice.json.values import shortened
 
 _FIELD_NAMES = {
     "equal_to": "eq",

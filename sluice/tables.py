@@ -11,7 +11,7 @@ import polars as pl
 
 from sluice.contract import Changes, Debezium, Events, Stream
 from sluice.decoded import FAILURE
-from sluice.origins import SOURCE
+from sluice.envelopes.origins import SOURCE
 
 UTC_TIME = pl.Datetime("us", "UTC")
 BUCKETS = 16  # of silver and dimensions of changes; a key's bucket never changes

@@ -8,9 +8,9 @@ import polars as pl
 
 from sluice.contract import Changes, Json
 from sluice.decode_changes import decode_changes
+from sluice.envelopes.positions import encode, in_log
 from sluice.judged import judge
 from sluice.partitions import Daily
-from sluice.positions import encode, in_log
 from sluice.tables import BRONZE, silver
 
 

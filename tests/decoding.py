@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from sluice.columns import Column
 from sluice.contract import Json
-from sluice.json_columns import read_columns
-from sluice.json_native import machine_code
-from sluice.json_rows import Read, read_rows
+from sluice.json.columns import read_columns
+from sluice.json.machine import machine_code
+from sluice.json.rows import Read, read_rows
 
 LINES = pl.List(
     pl.Struct({"sku": pl.String(), "qty": pl.Int16(), "price": pl.Decimal(6, 2), "at": pl.Date()})

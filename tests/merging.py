@@ -11,7 +11,7 @@ from assets.merge import Merged, merge
 from resources.lake import Lake
 from sluice import Changes, Hourly, Json, tables
 from sluice.dedupe import placed
-from sluice.positions import encode
+from sluice.envelopes.positions import encode
 from sluice.tables import ROW_COORDINATES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from changes import changes_of
 from mongodb_story import FORMS
 
 from sluice import Changes, Debezium, Document
-from sluice.extended_json import canonical, document
+from sluice.envelopes.extended_json import canonical, document
 
 TAKEN = ("_id", "name", "n", "tags", "address", "blob")
 

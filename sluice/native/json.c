@@ -1,7 +1,7 @@
 /* JSON values to Arrow buffers in one pass, by a plan of a contract's columns.
  *
  * A column whose value is in doubt is null, and in `doubts` with the place of that value, which is valid JSON; a row in
- * doubt as a whole is null, and its state is 1. The strict decoder reads both again (`sluice.json_native`).
+ * doubt as a whole is null, and its state is 1. The strict decoder reads both again (`sluice.json.machine`).
  */
 #include "json_value.h"
 

@@ -8,7 +8,7 @@
 
 #include "json_time.h"
 
-/* As in `sluice.json_plan`, name by name. */
+/* As in `sluice.json.plan`, name by name. */
 enum kind {
     PATH, STRUCT, LIST, NAME, BOOLEAN, INTEGER, DECIMAL, FLOAT, STRING, ENUM, BINARY, DATETIME, DATE, CLOCK, DURATION
 };

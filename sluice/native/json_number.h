@@ -1,7 +1,7 @@
 /* Numbers as text, read exactly: whole numbers, decimals by their digits, floats rounded correctly.
  *
  * Decides which texts surely are a number of a type. What it does not take (more than 38 digits, far exponents) may
- * still be one: `sluice.json_numbers` knows.
+ * still be one: `sluice.json.numbers` knows.
  */
 #ifndef SLUICE_JSON_NUMBER_H
 #define SLUICE_JSON_NUMBER_H

@@ -1,6 +1,6 @@
 /* Texts, numbers, words and times into nodes; what a whole reading knows.
  *
- * Decides which of them surely are what the strict decoder (`sluice.json_values`) would read: FITS; or MISFIT, where it
+ * Decides which of them surely are what the strict decoder (`sluice.json.values`) would read: FITS; or MISFIT, where it
  * is not surely of the node's type; or BROKEN, where the whole row is in doubt.
  */
 #ifndef SLUICE_JSON_SCALAR_H

@@ -1,6 +1,6 @@
 /* JSON as bytes: blanks, strings, literals, and values that are only looked over.
  *
- * Decides what is JSON at all, exactly as `sluice.strict_json` does: RFC 8259 in UTF-8, at most MAX_DEPTH levels
+ * Decides what is JSON at all, exactly as `sluice.json.strict` does: RFC 8259 in UTF-8, at most MAX_DEPTH levels
  * deep. Each function takes a place and the end, reads nothing beyond the end, and gives the place after what it
  * took, or NULL where that is no JSON.
  */

@@ -1,4 +1,4 @@
-/* Dates and times as ISO 8601 text or epoch numbers, in the forms and bounds of `sluice.json_times`. */
+/* Dates and times as ISO 8601 text or epoch numbers, in the forms and bounds of `sluice.json.times`. */
 #ifndef SLUICE_JSON_TIME_H
 #define SLUICE_JSON_TIME_H
 

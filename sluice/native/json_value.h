@@ -1,6 +1,6 @@
 /* Values into nodes: an object's members, an array's items, whatever lies in them.
  *
- * Decides which values are surely what the strict decoder (`sluice.json_rows`) would read, and reads only those: it
+ * Decides which values are surely what the strict decoder (`sluice.json.rows`) would read, and reads only those: it
  * may take less than is right, never more. Each function moves `at` from the first byte of a value to behind it, and
  * says FITS; or MISFIT (its bytes were perhaps not looked at); or BROKEN: no JSON, a member twice, a name with escapes.
  * What is then half-read is cut.

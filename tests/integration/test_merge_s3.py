@@ -5,7 +5,7 @@ import pytest
 
 from resources.data_files import DataFiles
 from sluice import tables
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 from tests.merging import customers, merged, silver_rows
 from tests.seaweed import SeaweedFS, lake_at
 

@@ -12,8 +12,8 @@ from resources.source_postgres import snapshot_of
 from resources.table_sides import Side
 from resources.text_compare import LakeTexts, Progress, differing, rows_of
 from sluice import Postgres
-from sluice.canonical import Texts, comparable
 from sluice.columns import model_columns, to_storage
+from sluice.compare.canonical import Texts, comparable
 from sluice.errors import DemoServerError, SourceError, SourceUnreachableError
 
 pytestmark = pytest.mark.integration

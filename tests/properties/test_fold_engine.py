@@ -15,7 +15,7 @@ from assets.ingest import Limits
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import Changes, Hourly, Json, tables
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.scd2 import fold, intervals_broken
 from tests.engine import HOURS, Killed, at_commit, both, kill, prove, send
 from tests.fake_kafka import FakeKafka
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import Debezium, Hourly, tables
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.scd2 import fold, intervals_broken
 from tests.engine import HOURS, both, send
 from tests.fake_kafka import FakeKafka
 

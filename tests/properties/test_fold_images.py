@@ -7,8 +7,8 @@ from changes import changes_of, silver_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluice.closers import closers
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.closers import closers
+from sluice.history.scd2 import fold, intervals_broken
 
 ROW = st.tuples(st.integers(0, 5), st.sampled_from("xyz"), st.sampled_from([None, 1]))
 IMAGES = st.lists(st.lists(ROW, max_size=6, unique_by=lambda row: row[0]), min_size=1, max_size=8)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from sluice import Changes, Daily, Json
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.scd2 import fold, intervals_broken
 
 
 class Row(pa.DataFrameModel):

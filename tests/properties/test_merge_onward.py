@@ -12,7 +12,7 @@ from assets import folding, rewrite
 from resources.lake import Lake
 from sluice import Changes, Debezium, tables
 from sluice.dedupe import placed
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.scd2 import fold, intervals_broken
 from tests.merging import customers, deliver, merged, minutes, silver_rows
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)

@@ -12,7 +12,7 @@ from mongodb_rows import Row, documents, row_of, versions
 from mongodb_story import FORMS, MODES, Story
 
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 
 def silver_of(story: Story, of, seed: int) -> pl.DataFrame:

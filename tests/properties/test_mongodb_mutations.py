@@ -11,7 +11,7 @@ from mongodb_rows import documents
 from mongodb_story import FORMS, MODES, Story
 
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 ODD = [
     None, True, 0, -1, 1.5, 2**70, "", "x", "{", "[]", "{}", "null", [], {}, [None], {"$oid": 1}, "\ud800",

@@ -16,8 +16,8 @@ from conftest import SHARED
 
 from sluice import Debezium, Document
 from sluice.decode_changes import decode_changes
+from sluice.envelopes.extended_json import canonical, document, from_bson
 from sluice.errors import NotExtendedJsonError, NotJsonError
-from sluice.extended_json import canonical, document, from_bson
 
 CORPUS = SHARED / "bson-corpus"
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the shared data of bson-corpus is absent")

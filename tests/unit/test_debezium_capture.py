@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from sluice import Debezium
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.scd2 import fold, intervals_broken
 from sluice.tables import BRONZE
 
 LIVE = SHARED / "debezium" / "postgres-live"

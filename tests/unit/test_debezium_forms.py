@@ -13,7 +13,7 @@ from changes import bronze, changes_of, decoded_silver
 from sluice import Debezium, Document
 from sluice.contract import UNAVAILABLE
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 COLUMNS = {"id": int, "v": str}
 

@@ -10,7 +10,7 @@ from conftest import SHARED
 
 from sluice import Debezium, Document
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 CASES = SHARED / "debezium" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the shared data of debezium/cases is absent")

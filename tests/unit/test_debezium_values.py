@@ -9,9 +9,9 @@ from changes import bronze, changes_of
 
 from sluice import Debezium
 from sluice.contract import UNAVAILABLE
-from sluice.debezium_values import value_reader
 from sluice.decode_changes import decode_changes
-from sluice.strict_json import Number
+from sluice.envelopes.debezium_values import value_reader
+from sluice.json.strict import Number
 
 COLUMNS = {"id": int, "v": str}
 LSN = {"connector": "postgresql", "lsn": 7, "sequence": '["5","7"]', "ts_us": 1_500_000, "ts_ms": 1500}

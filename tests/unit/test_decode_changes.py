@@ -9,7 +9,7 @@ from changes import bronze, changes_of, decoded_silver
 
 from sluice import Changes, Daily, Json
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 COLUMNS = {"id": int, "seq": int, "v": str}
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from sluice.dedupe import SameEvent
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 from tests.changes import changes_of, silver_rows
 
 TIME = pl.Datetime("us", "UTC")

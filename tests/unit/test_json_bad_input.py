@@ -8,8 +8,8 @@ import pytest
 from decoding import both, column, same
 
 from sluice.contract import Json
-from sluice.json_columns import read_columns
-from sluice.strict_json import MAX_DEPTH, Number, parse
+from sluice.json.columns import read_columns
+from sluice.json.strict import MAX_DEPTH, Number, parse
 
 SUITE = Path(__file__).resolve().parents[3] / "shared" / "data" / "json-testsuite" / "test_parsing"
 CASES = sorted(SUITE.glob("*.json")) if SUITE.is_dir() else []

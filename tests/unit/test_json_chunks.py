@@ -3,7 +3,7 @@
 import duckdb
 import polars as pl
 
-from sluice.json_fast import _vouched
+from sluice.json.fast import _vouched
 
 PIECE = 25_000
 NAMES = [f"t{i}" for i in range(6)]

@@ -8,10 +8,10 @@ import pytest
 from decoding import PLAIN, column, same
 
 from sluice.contract import Json
-from sluice.json_columns import read_columns
-from sluice.json_native import machine_code, read_native
-from sluice.json_plan import DEEPEST, plan
-from sluice.json_times import offsets
+from sluice.json.columns import read_columns
+from sluice.json.machine import machine_code, read_native
+from sluice.json.plan import DEEPEST, plan
+from sluice.json.times import offsets
 
 needs_code = pytest.mark.skipif(machine_code() is None, reason="no machine code was built for JSON")
 ID = column(pl.Int64(), "id")
@@ -35,8 +35,8 @@ def test_common_forms_are_read_without_the_strict_decoder(monkeypatch: pytest.Mo
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("sluice.json_native.reader", lambda *_: never)
-    monkeypatch.setattr("sluice.json_rows._object", never)
+    monkeypatch.setattr("sluice.json.machine.reader", lambda *_: never)
+    monkeypatch.setattr("sluice.json.rows._object", never)
     read = read_columns(pl.Series([text.encode()]), columns, Json(epoch="ms"), few=0)
     assert read.frame.equals(expected.frame)
     assert read.failures.is_empty()

@@ -10,7 +10,7 @@ from decoding import column, same
 
 from sluice.contract import Json
 from sluice.errors import ColumnTypeError
-from sluice.json_columns import read_columns
+from sluice.json.columns import read_columns
 
 BERLIN = Json(timezone="Europe/Berlin")
 ZONED = pl.Datetime("us", "UTC")

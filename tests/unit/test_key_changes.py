@@ -8,7 +8,7 @@ from changes import changes_of
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import Debezium, Hourly, tables
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 from tests.engine import HOURS, both, prove, send
 from tests.fake_kafka import FakeKafka
 

@@ -16,7 +16,7 @@ from assets.maintenance import join_small
 from assets.merge import files, merge
 from resources.lake import Lake
 from sluice import Changes, Hourly, Json, tables
-from sluice.scd2 import intervals_broken
+from sluice.history.scd2 import intervals_broken
 from tests.engine import (
     HOURS,
     assert_same,

@@ -11,7 +11,7 @@ from assets.folding import PIECE
 from assets.merge import engine, files
 from resources.lake import Lake
 from sluice import Changes, tables
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 from tests.merging import customers, deliver, merged, silver_rows
 
 STREAM = customers()

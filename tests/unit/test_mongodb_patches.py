@@ -10,8 +10,8 @@ from changes import bronze, changes_of, decoded_silver
 
 from sluice import Debezium, Document
 from sluice.decode_changes import decode_changes
-from sluice.edits import edited
-from sluice.scd2 import fold
+from sluice.envelopes.edits import edited
+from sluice.history.scd2 import fold
 
 KEY = b'{"id": "1"}'
 POINT = pl.Struct({"x": pl.Int64, "y": pl.List(pl.Datetime("ms", "UTC"))})

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
+from sluice.envelopes.positions import encode, in_log, of_source
 from sluice.errors import PositionError, UnreadablePlaceError
-from sluice.positions import encode, in_log, of_source
 
 
 def pg(lsn, sequence=None, snapshot="false", op="c"):

@@ -147,7 +147,7 @@ def test_losing_every_race_ends_with_an_error_that_names_the_table(half, tmp_pat
             depth[0] = 1
             fresh = lake.open("silver/orders")
             names = [f"tile/{TILES[0]}", f"tile/{TILES[3]}"]
-            commit(self, fresh, pl.DataFrame(schema=dict(rows.schema)), fences=names)
+            commit(self, fresh, [], fences=names)
             depth[0] = 0
         return commit(self, handle, rows, **arguments)
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from changes import changes_of, silver_rows
 
-from sluice.scd2 import fold, forbidden_nulls, intervals_broken
+from sluice.history.scd2 import fold, forbidden_nulls, intervals_broken
 
 COLUMNS = {"id": int, "seq": int, "at": int, "a": str, "note": str}
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from changes import bronze, changes_of, decoded_silver
 
-from sluice.scd2 import fold
+from sluice.history.scd2 import fold
 
 COLUMNS = {"id": int, "v": str, "seq": int}
 CASES = {

@@ -14,7 +14,7 @@ from changes import bronze, changes_of, decoded_silver, silver_rows
 from conftest import SHARED
 
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold, intervals_broken
+from sluice.history.scd2 import fold, intervals_broken
 
 LOG = SHARED / "streams" / "incidents" / "incident_event_log.zip"
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is absent")

@@ -9,9 +9,9 @@ import pytest
 from changes import bronze, changes_of, decoded_silver
 
 from sluice import Debezium
-from sluice.closers import closers
 from sluice.decode_changes import decode_changes
-from sluice.scd2 import fold
+from sluice.history.closers import closers
+from sluice.history.scd2 import fold
 
 COLUMNS = {"id": int, "v": str}
 

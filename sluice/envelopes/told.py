@@ -1,0 +1,40 @@
+"""What the records of a batch of changes tell, before it is judged; and what their Kafka keys tell."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from sluice.json.rows import Read
+
+UTC_TIME = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True)
+class Told:
+    """The records that tell a change, or should; all series are aligned with `places`.
+
+    Attributes:
+        places: `_row` of each in the batch.
+        read: its columns, with what did not fit; what could not be read at all is of stage decode or key.
+        op: c, u, r, d or t.
+        position: the source's own; null where it tells none.
+        since: when the source committed the change; null where it does not tell.
+        previous_key: the key that the row had before, as JSON text, or null.
+        unavailable: names of the columns whose values were not sent.
+        source: where each comes from (`sluice.envelopes.origins.SOURCE`); nulls where it does not tell.
+        tombstones: `_row` of the records without a value and without effect.
+        ignored: `_row` of the records that are no changes of rows.
+        patch: what changed inside values (`patches` beside it); None where the source tells no such thing.
+    """
+
+    places: pl.Series
+    read: Read
+    op: pl.Series
+    position: pl.Series
+    since: pl.Series
+    previous_key: pl.Series
+    unavailable: pl.Series
+    source: pl.Series
+    tombstones: pl.Series
+    ignored: pl.Series
+    patch: pl.Series | None = None

@@ -1,0 +1,1 @@
+"""From changes in any order to the latest image and the versions of each key."""

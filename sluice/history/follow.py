@@ -1,0 +1,196 @@
+"""What follows from a dimension's own rows: new changes that come after all that was folded of their key.
+
+The newest state of a live key stands in the dimension, in its open row. Where a key's new changes lie after
+it, and what else was folded can neither close nor date them otherwise, folding that row and the new changes
+gives what folding all changes of the key gives. It decides for which keys that is so, and refuses the others:
+those are folded from all their changes. No tables are looked at here.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from sluice.contract import Changes, Debezium
+from sluice.envelopes.origins import LOG
+from sluice.envelopes.positions import encode
+from sluice.history.epochs import contradictory
+from sluice.history.scd2 import fold
+from sluice.tables import ROW_COORDINATES
+
+_TOLD = ["_position", "_valid_from", "_timestamp", "_source"]
+_SERVER = pl.col("_source").struct.field("server")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far the changes of a bucket reach that were ever folded, and what could end their keys.
+
+    Attributes:
+        position: the greatest.
+        begin: the latest beginning, as `encode` writes it.
+        clock: the latest by the source's clock, in microseconds.
+        servers: those that told them, where they are told.
+        odd: whether places and clocks of some key contradict each other (`sluice.history.epochs`).
+    """
+
+    position: str = ""
+    begin: str = ""
+    clock: int = 0
+    servers: tuple[str, ...] = ()
+    odd: bool = False
+
+    def over(self, other: "Mark") -> "Mark":
+        """Give the mark of both."""
+        return Mark(
+            max(self.position, other.position),
+            max(self.begin, other.begin),
+            max(self.clock, other.clock),
+            tuple(sorted({*self.servers, *other.servers})),
+            self.odd or other.odd,
+        )
+
+
+def mark(changes: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> Mark:
+    """Give the mark of changes (rows of silver) and of what ends keys (`sluice.history.closers`)."""
+    told = [changes.select(_TOLD), ends.rename({"_until": "_valid_from"}).select(_TOLD)]
+    rows = pl.concat([part for part in told if part.height] or told[:1])
+    begin = encode(rows, ["_valid_from"]).max() if stream.history else None
+    known = Mark(str(rows["_position"].max() or ""), str(begin or ""))
+    if not _by_place(stream) or not rows.height:
+        return known
+    clock, servers = rows.select(_clock().max(), _SERVER.drop_nulls().unique().sort().implode()).row(0)
+    ordered = changes.sort(*stream.keys, "_position")
+    odd = contradictory(ordered, ends, stream.keys) is not None
+    return replace(known, clock=int(clock), servers=tuple(servers), odd=odd)
+
+
+def _clock() -> pl.Expr:
+    """Give the source's clock, or Kafka's where it tells none, as `sluice.history.epochs` reads it."""
+    told = pl.coalesce(pl.col("_source").struct.field("committed_at"), "_timestamp")
+    return told.dt.epoch("us").fill_null(0).alias("_clock")
+
+
+def _by_place(stream: Changes) -> bool:
+    return isinstance(stream.value, Debezium) and not stream.sequences
+
+
+def may_follow(stream: Changes, *, one_partition: bool) -> bool:
+    """Tell whether a stream's changes are ordered by position alone, and concern their own key only."""
+    ordered = bool(stream.sequences) or isinstance(stream.value, Debezium) or one_partition
+    return ordered and stream.snapshot is None
+
+
+def following(
+    new: pl.DataFrame, stands: pl.DataFrame, known: Mark, ends: pl.DataFrame, stream: Changes
+) -> pl.DataFrame:
+    """Give the keys whose new changes follow from the rows that stand.
+
+    Args:
+        new: the new changes of some keys, all of them.
+        stands: the open rows of these keys, of the dimension.
+        known: the mark of all that was folded before.
+        ends: what ends keys that it does not name; all of it was folded before.
+        stream: the contract; `may_follow` holds.
+    """
+    keys = list(stream.keys)
+    if _by_place(stream):
+        both = known.over(mark(new, ends, stream))
+        if both.odd or len(both.servers) > 1 or LOG in both.servers:
+            return new.select(keys).clear()
+    begin = encode(new, ["_valid_from"]) if stream.history else pl.lit("")
+    of_key = (
+        new.with_columns(_clock(), _begin=begin)
+        .group_by(keys)
+        .agg(pl.col("_position", "_begin", "_clock").min(), pl.col("_previous_key").count().alias("_renamed"))
+    )
+    met = of_key.join(stands.select(*keys, _stood="_position"), on=keys, how="left")
+    # A deleted key does not tell its end, nor an open row when its last change began: the mark does.
+    after = pl.col("_position") > pl.coalesce("_stood", pl.lit(known.position))
+    if stream.history:
+        after &= pl.col("_begin") > known.begin
+    if _by_place(stream):
+        after &= pl.col("_clock") >= known.clock
+    return met.filter(after & (pl.col("_renamed") == 0)).select(keys)
+
+
+def follow(
+    new: pl.DataFrame, stands: pl.DataFrame, closed: pl.DataFrame, ends: pl.DataFrame, stream: Changes
+) -> pl.DataFrame:
+    """Give the rows that take the place of the open rows of some keys.
+
+    Args:
+        new: the new changes of keys that follow.
+        stands: their open rows.
+        closed: the key columns and `version` of their other versions.
+        ends: what ends keys that it does not name; all of it was folded before.
+        stream: the contract.
+
+    Returns:
+        as `sluice.history.scd2.fold`, numbered on from the versions before.
+    """
+    begin = pl.col("valid_from") if stream.history else pl.lit(new["_valid_from"].min())
+    given = {"_valid_from": begin} | {name: pl.lit(new[name].first()) for name in ROW_COORDINATES}
+    known = [name for name in new.columns if name in stands.columns and name not in given]
+    missing = [name for name in new.columns if name not in {*known, *given}]
+    states = stands.select(
+        *known, *(e.alias(n) for n, e in given.items()), *(pl.lit(None).alias(n) for n in missing)
+    )
+    states = states.select(pl.col(name).cast(new.schema[name]) for name in new.columns)
+    rows = fold(pl.concat([states, new]), stream, ends.clear())  # none comes after an open row
+    if not stream.history:
+        return rows
+    keys = list(stream.keys)
+    before = closed.group_by(keys).agg(_passed=pl.col("version").max())
+    reborn = before.filter(~among(before, stands, keys))
+    passed = pl.concat([stands.select(*keys, _passed=pl.col("version") - 1), reborn])
+    numbered = rows.join(passed, on=keys, how="left", maintain_order="left")
+    version = pl.col("version") + pl.col("_passed").fill_null(0)
+    return numbered.with_columns(version.cast(rows.schema["version"])).drop("_passed")
+
+
+def renames(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Give the changes of key that changes tell: the key columns, and with `_old` the key before.
+
+    Args:
+        changes: key columns and `_previous_key`.
+        stream: the contract.
+    """
+    told = changes.filter(pl.col("_previous_key").is_not_null())
+    before: list[dict[str, Any]] = [json.loads(text) for text in told["_previous_key"]]
+    old = [
+        pl.Series(name + "_old", [_text(key.get(name)) for key in before], dtype=pl.String).cast(
+            told.schema[name], strict=False
+        )
+        for name in stream.keys
+    ]
+    return told.select(*stream.keys, *old)
+
+
+def connected(keys: pl.DataFrame, edges: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Give the keys that changes of key (`renames`) connect with some keys, these among them if any does."""
+    new = edges.select(names)
+    old = edges.select(pl.col(name + "_old").alias(name) for name in names)
+    found = keys.join(pl.concat([new, old]).unique(), on=list(names), how="semi")
+    while True:
+        forth = old.filter(among(new, found, names))
+        back = new.filter(among(old, found, names))
+        more = pl.concat([found, forth, back]).unique()
+        if more.height == found.height:
+            return more
+        found = more
+
+
+def among(rows: pl.DataFrame, keys: pl.DataFrame, names: Sequence[str]) -> pl.Series:
+    """Mark the rows whose key is one of some keys."""
+    if len(names) == 1:
+        return rows[names[0]].is_in(keys[names[0]].unique().implode())
+    wanted = keys.select(names).unique().with_columns(_here=True)
+    marked = rows.select(names).join(wanted, on=list(names), how="left", maintain_order="left")
+    return marked["_here"].is_not_null()
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

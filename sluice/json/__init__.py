@@ -1,0 +1,1 @@
+"""JSON as contracts read it: strict values, typed columns, and the faster ways that must agree with them."""
