@@ -8,6 +8,8 @@ READY := .venv/.ready
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export DO_NOT_TRACK := 1
 export PYTHONPATH := $(CURDIR)
+# Each of many processes would compile Dagster anew where a machine forbids to keep what was compiled.
+export PYTHONDONTWRITEBYTECODE :=
 
 $(READY): requirements.lock $(wildcard sluice/native/*.[ch])
 	@echo "Setting up .venv (once; about a minute) ..."
@@ -30,7 +32,7 @@ demo: setup  ## the main job: a shop's events from a real Kafka to trusted gold 
 
 test: setup  ## all tests, those against a real Kafka among them
 	@$(BIN)/python -m demo.jars || echo "no Kafka can be fetched: tests that need one are skipped"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 dev: setup  ## Dagster's UI on the lake, sensors on; starts the demo's Kafka if none is named
 	@$(BIN)/python -m demo.kafka run -- $(BIN)/dagster dev -h 127.0.0.1 -p $(or $(PORT),3000)

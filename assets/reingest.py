@@ -14,7 +14,6 @@ from assets import aftermath, bounds, equations, proofs
 from assets.bounds import Bounds
 from assets.ingest import refuse_another
 from assets.progress import reached
-from assets.side_tables import tile_predicate
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import accounts, tables
@@ -81,7 +80,7 @@ def _replace(
             handle,
             pl.concat([kept.select(list(tables.BRONZE)), rows.select(list(tables.BRONZE))]),
             mode="overwrite",
-            predicate=tile_predicate([tile]),
+            predicate=f"tile = '{tile}'",
             progress={_generation(stream, tile): number},
             metadata={ACCOUNTS: accounts.dumps(told)},
         )

@@ -9,14 +9,17 @@ progress and a fence for each date or bucket that was looked up: of two runs tha
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 
 from assets import side_tables
 from assets.aftermath import PROMOTED, RESOLVED, announce
-from assets.exchange import exchange
-from assets.meet import AT, NOTHING, GivenUp, meet
+from assets.meet import AT, NOTHING, GivenUp, keys_of_silver, meet
+from resources.data_files import Value
+from resources.exchange import exchange
+from resources.key_index import hashed
 from resources.lake import Lake
 from sluice import accounts, dedupe, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
@@ -104,10 +107,25 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
         metadata[RESOLVED] = announce(_plain(batch.resolves))
     fences = [*batch.fences, *map(same.fence, met.partitions | touched)]
     added = pl.concat([entering, back]) if back.height else entering
-    version = exchange(
-        lake, stream, handle, same, added, gone, progress=batch.progress, fences=fences, metadata=metadata
+    version = store(
+        lake, stream, handle, added, gone, progress=batch.progress, fences=fences, metadata=metadata
     )
     return Settled(version, told, dates, PROMOTED in metadata or RESOLVED in metadata)
+
+
+def store(
+    lake: Lake, stream: Stream, handle: DeltaTable, come: pl.DataFrame, go: pl.DataFrame, **told: Any
+) -> int:
+    """Exchange rows of silver (silver's columns), and let the index know what the new files hold."""
+    same = dedupe.identity(stream)
+    keys: list[tuple[object, str, pl.Series]] = []
+
+    def wrote(value: Value, path: str, rows: pl.DataFrame) -> None:
+        keys.append((value, path, hashed(rows, same.fact)))
+
+    version = exchange(lake, handle, come, go, at=ROW_COORDINATES, wrote=wrote, **told)
+    keys_of_silver(lake, stream, same).remember(keys)
+    return version
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import polars as pl
 from deltalake import DeltaTable
 
+from resources.exchange import exchange
 from resources.lake import Lake, LostRace
 from resources.transactions import transactions
 from sluice import tables
@@ -84,24 +85,10 @@ def put(  # the rest is told in the text
         ids = dict(progress or {})
         if rows.height:
             ids |= _trying(handle, slices)
-        if not gone.height:
-            if not rows.height and not ids:
-                return int(handle.version())
-            return lake.commit(handle, rows, progress=ids, fences=["rewrite"])  # a rival may add the same
-        rewritten = sorted(set(gone["tile"]) | set(rows["tile"]))
-        rest = (
-            lake.scan(handle)
-            .filter(pl.col("tile").is_in(rewritten))
-            .join(gone.lazy(), on=COORDINATES, how="anti")
-        )
-        return lake.commit(
-            handle,
-            pl.concat([rest.collect().select(list(table.columns)), rows.select(list(table.columns))]),
-            mode="overwrite",
-            predicate=tile_predicate(rewritten),
-            progress=ids,
-            fences=["rewrite"],
-        )
+        if not gone.height and not rows.height and not ids:
+            return int(handle.version())
+        fences = ["rewrite"]  # a rival may add the same
+        return exchange(lake, handle, rows, gone, at=COORDINATES, progress=ids, fences=fences)
 
     return lake.retrying(table.name, step) if decided_on is None else step()
 
@@ -125,11 +112,6 @@ def _moved(lake: Lake, handle: DeltaTable) -> bool:
     return newest is not None and newest.version() != handle.version()
 
 
-def tile_predicate(tiles: Sequence[str]) -> str:
-    """Name tiles for an overwrite."""
-    return f"tile IN ({', '.join(repr(tile) for tile in tiles)})"
-
-
 def resolve(lake: Lake, table: Table, at: pl.DataFrame, progress: dict[str, int]) -> None:
     """Mark open rows of quarantine as resolved, at coordinates (columns tile, epoch, partition, offset)."""
     tiles = sorted(set(at["tile"]))
@@ -138,20 +120,11 @@ def resolve(lake: Lake, table: Table, at: pl.DataFrame, progress: dict[str, int]
         handle = lake.ensure(table)
         if any(transactions(handle).get(i, -1) >= v for i, v in progress.items()):
             return
-        rows = lake.scan(handle).filter(pl.col("tile").is_in(tiles)).collect()
-        marked = pl.struct(COORDINATES).is_in(at.select(pl.struct(COORDINATES)).to_series().implode())
+        there = lake.scan(handle).filter(pl.col("tile").is_in(tiles))
+        rows = there.join(at.lazy(), on=COORDINATES, how="semi").collect()
         stamp = pl.lit(datetime.now(UTC)).cast(tables.UTC_TIME)
-        resolved = (
-            pl.when(marked & pl.col("resolved_at").is_null()).then(stamp).otherwise(pl.col("resolved_at"))
-        )
-        lake.commit(
-            handle,
-            rows.with_columns(resolved_at=resolved),
-            mode="overwrite",
-            predicate=tile_predicate(tiles),
-            progress=progress,
-            fences=["rewrite"],
-        )
+        resolved = rows.with_columns(pl.col("resolved_at").fill_null(stamp))
+        exchange(lake, handle, resolved, rows, at=COORDINATES, progress=progress, fences=["rewrite"])
 
     if tiles:
         lake.retrying(table.name, step)

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import polars as pl
 
 from assets.ahead import ahead
-from assets.exchange import exchange
 from assets.flow import Pace
 from assets.meet import meet
 from assets.refine import judgement
+from assets.settle import store
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import dedupe, tables
@@ -79,4 +79,4 @@ def _settle(lake: Lake, stream: Stream, judged: Judged) -> None:
     lost = decided.filter(~pl.col("_kept"))["_place"].drop_nulls()
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))
     rows = judged.rows.filter(~places.is_in(lost.implode()))
-    exchange(lake, stream, handle, same, rows, dedupe.placed(unseated, stream))
+    store(lake, stream, handle, rows, dedupe.placed(unseated, stream))

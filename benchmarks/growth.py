@@ -22,11 +22,11 @@ import polars as pl
 from measure import arguments, machine, table, write_section
 from orders_log import HOURS, NOW, START, contract, fill, records
 
-from assets.exchange import exchange
 from assets.flow import Flow, Pace
 from assets.maintenance import Keeping, tend
 from assets.meet import meet
 from assets.refine import Refined, judgement
+from assets.settle import store
 from assets.upkeep import COMMITS
 from demo.broker import EmbeddedKafka
 from resources.kafka import KafkaResource
@@ -107,7 +107,7 @@ def by_keys(place: Path, keys: int) -> tuple[float, float]:
         numbers = pl.select(pl.int_range(first, min(first + AT_ONCE, keys)).alias("n"))
         rows = sample.join(numbers, how="cross").with_columns(order_id=pl.format("ord-{}", "n")).drop("n")
         handle = lake.ensure(tables.silver(stream))
-        exchange(lake, stream, handle, same, rows, rows.clear())
+        store(lake, stream, handle, rows, rows.clear())
     return empty, met()
 
 

@@ -20,13 +20,13 @@ from resources.new_files import stored_schema, write_files
 from resources.outages import reading
 
 FILE: dict[str, pl.DataType] = {"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64()}  # null: not told
-Value = int | date
+Value = int | date | str
 _NEAR = 65_536  # rows are looked for in ranges that are not longer
 _PIECE = 262_144  # rows of a file that are in memory at a time: a row group, as polars writes them
 
 
 class DataFiles:
-    """The files of one version of a table; the partition column holds whole numbers or dates."""
+    """The files of one version of a table; the partition column holds whole numbers, dates or text."""
 
     def __init__(self, lake: Lake, handle: DeltaTable) -> None:
         self._lake, self._handle = lake, handle
@@ -97,6 +97,7 @@ class DataFiles:
             missing_columns="insert",  # of files that are older than a column
             extra_columns="ignore",
             storage_options=self._options,
+            credential_provider=None,
         )
 
     def write(self, rows: pl.DataFrame, value: Value) -> list[AddAction]:
@@ -106,4 +107,4 @@ class DataFiles:
 
     def gone(self, path: str, size: int, value: Value) -> RemoveAction:
         """Give what takes a file out of the table."""
-        return RemoveAction(path, True, int(time.time() * 1000), size, {self.column: str(value)})
+        return RemoveAction(unquote(path), True, int(time.time() * 1000), size, {self.column: str(value)})

@@ -9,11 +9,11 @@ takes a lower version from a fresh handle, hence the test before each commit.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import WriterProperties as DeltaWriterProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
@@ -27,6 +27,7 @@ from tenacity import (
 )
 
 from resources import intents
+from resources.file_commits import AFTER_COMMIT, Mode, commit_files
 from resources.handles import Handles
 from resources.intents import Intent
 from resources.new_files import write_files
@@ -38,14 +39,12 @@ from sluice.errors import LakeError, RaceLostError, StaleWriterError
 from sluice.tables import Table
 
 T = TypeVar("T")
-Mode = Literal["append", "overwrite"]
 
 ATTEMPTS = 12  # of one read-modify-write, before a lost race is an error
 _CONFIGURATION = {
     "delta.enableExpiredLogCleanup": "false",  # commits carry the accounts: only we clean up
     "delta.checkpointInterval": "25",  # whoever opens a table reads the commits after it
 }
-_AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 _COMMIT = "sluice.commit"  # names a commit in its own metadata
 _WRITER = DeltaWriterProperties(compression="ZSTD", compression_level=1)
 
@@ -172,7 +171,8 @@ class Lake:
         properties = CommitProperties(
             custom_metadata={**(metadata or {}), _COMMIT: own},
             app_transactions=[Transaction(app_id, version) for app_id, version in ids.items()],
-        )
+            max_commit_retries=0 if mode == "overwrite" and predicate is None else None,
+        )  # of one that replaces all, delta-rs does not see what it meets
         try:
             if isinstance(rows, pl.DataFrame) and mode == "append":
                 rows = write_files(handle, self.path(name), rows, self._patient_options)
@@ -183,19 +183,11 @@ class Lake:
                     mode=mode,  # type: ignore[arg-type]  # its overloads know one mode each
                     predicate=predicate,
                     commit_properties=properties,
-                    post_commithook_properties=_AFTER_COMMIT,
+                    post_commithook_properties=AFTER_COMMIT,
                     writer_properties=_WRITER,
                 )
             else:
-                handle.create_write_transaction(
-                    list(rows),
-                    mode,
-                    handle.schema(),
-                    handle.metadata().partition_columns,
-                    commit_properties=properties,
-                    post_commithook_properties=_AFTER_COMMIT,
-                )
-                handle.update_incremental()  # unlike the other way, this one leaves it where it was
+                before = commit_files(handle, rows, mode, properties, ids)
         except (DeltaError, OSError) as error:
             if not self._landed(name, before, own):
                 failure = told(name, self.path(name), error)

@@ -48,7 +48,9 @@ def adopt_columns(lake: "Lake", handle: DeltaTable, table: Table) -> None:
             schema_mode="overwrite",
             partition_by=list(table.partition_by),
             storage_options=dict(lake.storage_options),
-            commit_properties=CommitProperties(custom_metadata={"sluice.widened": ",".join(changed)}),
+            commit_properties=CommitProperties(
+                custom_metadata={"sluice.widened": ",".join(changed)}, max_commit_retries=0
+            ),  # else it passes whatever others did meanwhile: rows twice, or in the old type
         )
 
 

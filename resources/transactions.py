@@ -98,6 +98,15 @@ def moved(handle: DeltaTable, after: int) -> pl.DataFrame | None:
     return pl.concat(found)
 
 
+def since(handle: DeltaTable, after: int, action: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Read the actions of one kind (add, remove, txn, metaData …) from the commits after a version.
+
+    Raises:
+        FileNotFoundError: one was cleaned up.
+    """
+    return _actions(handle, _names(after, int(handle.version())), action, schema)
+
+
 def _actions(
     handle: DeltaTable, names: str | list[str], action: str, schema: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:

@@ -28,13 +28,14 @@ from sluice.tables import valid_from_dtype
 _UNREAD = pl.col("stage").is_in(["decode", "key"])
 
 
-def decode_changes(stream: Changes, records: pl.DataFrame) -> Decoded:
+def decode_changes(stream: Changes, records: pl.DataFrame, *, native: bool = True) -> Decoded:
     """Decode a batch.
 
     Args:
         stream: the contract.
         records: bronze columns, of which `epoch, partition, offset, timestamp, key, value, headers` are used;
             `_row` in the result is the place in this frame.
+        native: whether machine code may read Debezium's values where it was built.
 
     Returns:
         Rows with the contract's columns in their contract types, `_position` (sorts, byte by byte, as the
@@ -48,7 +49,7 @@ def decode_changes(stream: Changes, records: pl.DataFrame) -> Decoded:
         RuleError: a rule of the model cannot be computed.
     """
     if isinstance(stream.value, Debezium):
-        told = read_debezium(stream, records)
+        told = read_debezium(stream, records, native=native)
     else:
         told = read_plain(stream, records, stream.value)
     frame = _ordered(stream, records, told)

@@ -1,4 +1,4 @@
-"""What all tests share: the shared data, hypothesis profiles, a real Kafka for those that ask for one.
+"""What all tests share: their order, the shared data, hypothesis profiles, a real Kafka for those that ask.
 
 On CI (`CI=true`) a server that cannot be had fails the tests that need it; elsewhere they skip with the
 reason. Server tests skip rather than run against anything that only looks like the server.
@@ -22,9 +22,35 @@ from sluice.errors import DownloadError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
+# The files that take longest begin first, so that no worker is left alone with one at the end, and what waits
+# for servers runs beside what needs the processor (xdist keeps this order by `--no-loadscope-reorder`).
+LONGEST = (
+    "e2e/test_crashes.py",
+    "e2e/test_soak.py",
+    "integration/test_debezium_postgres.py",
+    "e2e/test_shop.py",
+    "integration/test_store_outages.py",
+    "integration/test_brokers.py",
+    "e2e/test_crashes_s3.py",
+    "e2e/test_crashes_gold.py",
+    "integration/test_online_retail.py",
+    "integration/test_shapes_of_changes.py",
+)
+
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_configure() -> None:
+    """Let each Java start quickly: it lives for seconds, too short for its second compiler to pay off."""
+    os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the others come as they are named."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
 
 
 @pytest.fixture(scope="session")

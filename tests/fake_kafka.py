@@ -40,7 +40,9 @@ class FakeLog:
     def _known(self) -> pl.DataFrame:
         size, kept = vars(self).get("_kept", (-1, None))
         if size != (len(self.records), self.high):
-            rows = [(o, r["timestamp_ms"]) for o, r in self.records.items()]
+            rows = [
+                (o, r["timestamp_ms"]) for o, r in list(self.records.items())
+            ]  # another thread may produce
             kept = pl.DataFrame(rows, schema={"offset": pl.Int64, "stamp": pl.Int64}, orient="row")
             vars(self)["_kept"] = (len(self.records), self.high), kept
         return kept

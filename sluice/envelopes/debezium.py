@@ -60,7 +60,7 @@ class Envelopes:
     def __init__(self, options: Debezium) -> None:
         self._options = options
         self._of_documents = options.source == "mongodb"
-        self._schemas: dict[bytes, _Schema] = {}
+        self._schemas: dict[bytes, EnvelopeSchema] = {}
 
     def change(self, value: bytes) -> Change | None:
         """Read one value; None: the record is no change of a row, or as empty as a tombstone.
@@ -79,12 +79,12 @@ class Envelopes:
         if "op" not in payload:
             if is_cloud_event(payload):
                 payload, block = of_cloud_event(payload)
-                schema = _NO_SCHEMA if block is None else _schema(block)
+                schema = NO_SCHEMA if block is None else _schema(block)
             elif self._of_documents and is_event(payload):
                 return self._event(payload)
         return None if _is_aside(payload) else self._row(payload, schema)
 
-    def _row(self, payload: dict[str, Any], schema: "_Schema") -> Change:
+    def _row(self, payload: dict[str, Any], schema: "EnvelopeSchema") -> Change:
         """Read an envelope."""
         op = payload.get("op")
         if op == "t":
@@ -124,11 +124,11 @@ class Envelopes:
             raise NotAChangeError(str(error)) from error
         if payload is None:
             return None
-        change = self._row(payload, _NO_SCHEMA)
+        change = self._row(payload, NO_SCHEMA)
         key = payload["key"]
         return replace(change, image=key) if not change.image and isinstance(key, dict) else change
 
-    def _unwrapped(self, row: dict[str, Any], schema: "_Schema") -> Change:
+    def _unwrapped(self, row: dict[str, Any], schema: "EnvelopeSchema") -> Change:
         op = operation(row)
         if op not in _ROW_OPS:
             raise NotAChangeError(f"found an unwrapped row with op {shown(op)}")
@@ -149,7 +149,7 @@ class Envelopes:
             return {}, {}
         return (key_members(payload), {}) if self._of_documents else (payload, schema.fields)
 
-    def _open(self, value: bytes) -> tuple["_Schema", Any]:
+    def _open(self, value: bytes) -> tuple["EnvelopeSchema", Any]:
         """Take the schema block off, if there is one."""
         head, found, tail = value.partition(_PAYLOAD)
         if found and head in self._schemas:
@@ -158,11 +158,25 @@ class Envelopes:
                 return self._schemas[head], body["payload"]
         body = parse(value)
         if not isinstance(body, dict) or "payload" not in body or not self._is_wrapped(body):
-            return _NO_SCHEMA, body
+            return NO_SCHEMA, body
         schema = _schema(body.get("schema"))
         if found and len(self._schemas) < _KEPT_SCHEMAS and _stands_alone(head):
             self._schemas[head] = schema
         return schema, body["payload"]
+
+    def block(self, value: bytes) -> tuple[bytes, "EnvelopeSchema"] | None:
+        """Give what stands before a value's payload and is the schema and nothing else, with its meaning."""
+        head, found, _ = value.partition(_PAYLOAD)
+        if not found:
+            return None
+        if head not in self._schemas:
+            if not _stands_alone(head):
+                return None
+            schema = _schema(parse(head + b"}")["schema"])
+            if len(self._schemas) >= _KEPT_SCHEMAS:
+                return head + _PAYLOAD, schema
+            self._schemas[head] = schema
+        return head + _PAYLOAD, self._schemas[head]
 
     def _is_wrapped(self, body: dict[str, Any]) -> bool:
         """Tell whether the payload is all that is said, and no member of a row."""
@@ -170,16 +184,16 @@ class Envelopes:
 
 
 @dataclass(frozen=True)
-class _Schema:
+class EnvelopeSchema:
     """The fields of a block, and those of the rows in it."""
 
     fields: Fields
     sides: Mapping[str, Fields]
 
 
-def _schema(block: Any) -> _Schema:
+def _schema(block: Any) -> EnvelopeSchema:
     fields = fields_of(block)
-    return _Schema(fields, {side: fields_of(fields.get(side)) for side in ("before", "after")})
+    return EnvelopeSchema(fields, {side: fields_of(fields.get(side)) for side in ("before", "after")})
 
 
 def _image(value: Any) -> Any:
@@ -211,4 +225,4 @@ def _is_aside(payload: Mapping[str, Any]) -> bool:
     )
 
 
-_NO_SCHEMA = _schema(None)
+NO_SCHEMA = _schema(None)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sluice.columns import Column
 from sluice.contract import Debezium
-from sluice.envelopes.debezium_values import Fields, fields_of, value_reader
+from sluice.envelopes.debezium_values import Fields, Schema, fields_of, value_reader
 from sluice.envelopes.mongodb_values import document_reader
 from sluice.envelopes.mongodb_values import value_reader as bson_reader
 from sluice.json.values import Misfit, Reader, shown
@@ -34,11 +34,16 @@ class Plans:
     def _reader(self, column: Column, fields: Fields, is_document: bool) -> Reader:
         if is_document:
             return document_reader if column.document else bson_reader(column.dtype)
-        schema = None
-        for name in column.path:
-            schema = fields.get(name)
-            fields = fields_of(schema)
-        return value_reader(column.dtype, schema, self._options)
+        return value_reader(column.dtype, block_of(column, fields), self._options)
+
+
+def block_of(column: Column, fields: Fields) -> Schema | None:
+    """Give the block of a schema that tells a column's field; None where there is none."""
+    schema = None
+    for name in column.path:
+        schema = fields.get(name)
+        fields = fields_of(schema)
+    return schema
 
 
 def inside(value: Any, path: tuple[str, ...], misfits: list[Misfit]) -> Any:

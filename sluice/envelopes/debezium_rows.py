@@ -17,6 +17,7 @@ import polars as pl
 from sluice.columns import REST, Column
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.debezium import OLD_KEY, Change, Envelopes
+from sluice.envelopes.debezium_machine import read_sure
 from sluice.envelopes.debezium_plans import Plans, inside
 from sluice.envelopes.debezium_values import Fields
 from sluice.envelopes.edits import Edit, concerning
@@ -25,7 +26,7 @@ from sluice.envelopes.mongodb_values import document_reader
 from sluice.envelopes.origins import NOWHERE, Origin, origin_of, origins
 from sluice.envelopes.patches import checked
 from sluice.envelopes.positions import of_source
-from sluice.envelopes.told import UTC_TIME, Told
+from sluice.envelopes.told import UTC_TIME, Told, joined
 from sluice.envelopes.unavailable import Unavailable
 from sluice.envelopes.unwrapped import MARK
 from sluice.errors import NotAChangeError, NotJsonError, UnreadablePlaceError
@@ -37,15 +38,19 @@ from sluice.json.where import where_columns
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
-def read_debezium(stream: Changes, records: pl.DataFrame) -> Told:
+def read_debezium(stream: Changes, records: pl.DataFrame, *, native: bool = True) -> Told:
     """Read a batch of change events; see `sluice.decode_changes.decode_changes`."""
     if not isinstance(stream.value, Debezium):
         raise TypeError(f"{stream.value!r} is no Debezium")
+    sure = read_sure(stream, stream.value, records) if native else None
     batch = _Batch(stream, stream.value)
-    told = records.select("value", "key", "headers", "offset")
-    for row, (value, key, headers, offset) in enumerate(told.iter_rows()):
+    rest = records.select("value", "key", "headers", "offset").with_row_index("_row")
+    if sure is not None:
+        rest = rest.filter(~pl.col("_row").is_in(sure.places.implode()))
+    for row, value, key, headers, offset in rest.iter_rows():
         batch.add(row, value, key, headers, offset)
-    return batch.told(records["timestamp"])
+    strict = batch.told(records["timestamp"])
+    return strict if sure is None else joined(sure, strict)
 
 
 class _Batch:

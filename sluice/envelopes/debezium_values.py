@@ -36,22 +36,22 @@ Fields = Mapping[str, Schema]
 
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-_UNITS = {"ms": 10**6, "us": 10**3, "ns": 1}
-_STAMPS = {
+UNITS = {"ms": 10**6, "us": 10**3, "ns": 1}
+STAMPS = {
     "io.debezium.time.Timestamp": 10**6,
     "io.debezium.time.MicroTimestamp": 10**3,
     "io.debezium.time.NanoTimestamp": 1,
     "org.apache.kafka.connect.data.Timestamp": 10**6,
 }
-_CLOCKS = {
+CLOCKS = {
     "io.debezium.time.Time": 10**6,
     "io.debezium.time.MicroTime": 10**3,
     "io.debezium.time.NanoTime": 1,
     "org.apache.kafka.connect.data.Time": 10**6,
 }
-_DURATIONS = {"io.debezium.time.MicroDuration": 10**3, "io.debezium.time.NanoDuration": 1}
+DURATIONS = {"io.debezium.time.MicroDuration": 10**3, "io.debezium.time.NanoDuration": 1}
 _DEFAULTS = Debezium("postgresql")
-_DATES = ("io.debezium.time.Date", "org.apache.kafka.connect.data.Date")
+DATES = ("io.debezium.time.Date", "org.apache.kafka.connect.data.Date")
 
 
 def value_reader(dtype: pl.DataType, schema: Schema | None, options: Debezium = _DEFAULTS) -> Reader:
@@ -102,7 +102,8 @@ def _block(schema: Schema | None, name: str) -> Any:
     return found if isinstance(found, dict) else None
 
 
-def _parameter(schema: Schema, name: str) -> int | None:
+def parameter(schema: Schema, name: str) -> int | None:
+    """Give a number among a schema's parameters."""
     text = str((_block(schema, "parameters") or {}).get(name))
     return int(text) if _WHOLE.fullmatch(text) else None
 
@@ -139,21 +140,21 @@ def _written(encoding: str, schema: Schema, dtype: pl.DataType, options: Debeziu
     """Undo what the schema says; a column of integers takes counted times as they are."""
     raw = dtype.is_integer()
     if encoding == "org.apache.kafka.connect.data.Decimal":
-        return decimal(_parameter(schema, "scale"), _parameter(schema, "connect.decimal.precision"), dtype)
+        return decimal(parameter(schema, "scale"), parameter(schema, "connect.decimal.precision"), dtype)
     if encoding == "io.debezium.data.VariableScaleDecimal":
         return lambda value: variable(value, dtype)
     if encoding == "io.debezium.data.Bits":
-        return bits(_parameter(schema, "length") or 1, dtype)
-    if encoding in _DURATIONS:
-        unit = _DURATIONS[encoding]
+        return bits(parameter(schema, "length") or 1, dtype)
+    if encoding in DURATIONS:
+        unit = DURATIONS[encoding]
         return same if raw else lambda value: duration(value, unit)
-    if encoding in _DATES and not raw:
+    if encoding in DATES and not raw:
         return date_text
-    if encoding in _STAMPS and not raw:
-        unit = _STAMPS[encoding]
+    if encoding in STAMPS and not raw:
+        unit = STAMPS[encoding]
         return lambda value: stamp(value, unit)
-    if encoding in _CLOCKS and not raw:
-        unit = _CLOCKS[encoding]
+    if encoding in CLOCKS and not raw:
+        unit = CLOCKS[encoding]
         if isinstance(dtype, pl.Duration):  # MySQL's TIME may be negative, or longer than a day
             return lambda value: duration(value, unit)
         return lambda value: clock(value, unit)
@@ -170,7 +171,7 @@ def _unwritten(dtype: pl.DataType, options: Debezium) -> Undo:
         case pl.Date():
             return lambda value: date_text(value) if isinstance(value, Number) else wall(value)
         case pl.Datetime():
-            unit = _UNITS["ms" if options.source == "mongodb" else dtype.time_unit]
+            unit = UNITS["ms" if options.source == "mongodb" else dtype.time_unit]
             text = _text(dtype)
             return lambda value: stamp(value, unit) if isinstance(value, Number) else text(value)
         case pl.Binary():

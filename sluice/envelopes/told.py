@@ -1,5 +1,6 @@
 """What the records of a batch of changes tell, before it is judged; and what their Kafka keys tell."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import polars as pl
@@ -38,3 +39,34 @@ class Told:
     tombstones: pl.Series
     ignored: pl.Series
     patch: pl.Series | None = None
+
+
+def joined(one: Told, other: Told) -> Told:
+    """Put together what two ways have read of one batch, in the order of its records; without patches."""
+    places = pl.concat([one.places, other.places])
+    order = places.arg_sort()
+    back = order.arg_sort().cast(pl.UInt32)
+    moved = other.read.failures.with_columns(pl.col("_row") + len(one.places))
+    failures = pl.concat([one.read.failures, moved])
+
+    def both(first: pl.Series, second: pl.Series) -> pl.Series:
+        return pl.concat([first, second]).gather(order)
+
+    return Told(
+        places=places.gather(order),
+        read=Read(
+            pl.concat([one.read.frame, other.read.frame]).select(pl.all().gather(order)),
+            failures.with_columns(back.gather(failures["_row"]).alias("_row")).sort(
+                "_row", maintain_order=True
+            ),
+            dict(Counter(one.read.unknown) + Counter(other.read.unknown)),
+        ),
+        op=both(one.op, other.op),
+        position=both(one.position, other.position),
+        since=both(one.since, other.since),
+        previous_key=both(one.previous_key, other.previous_key),
+        unavailable=both(one.unavailable, other.unavailable),
+        source=both(one.source, other.source),
+        tombstones=pl.concat([one.tombstones, other.tombstones]).sort(),
+        ignored=pl.concat([one.ignored, other.ignored]).sort(),
+    )

@@ -17,7 +17,10 @@ _HEX = "hex:"  # before a placeholder whose bytes are given
 
 
 class Unavailable:
-    """Knows a placeholder in each form: text, bytes, elements of arrays, members of objects, JSON."""
+    """Knows a placeholder in each form: text, bytes, elements of arrays, members of objects, JSON.
+
+    `texts` are its forms as text, of which each stands for a value that was not sent.
+    """
 
     def __init__(self, placeholder: str) -> None:
         data = placeholder.encode()
@@ -28,8 +31,8 @@ class Unavailable:
         pair = {placeholder: placeholder}
         written = {json.dumps(pair), json.dumps(pair, separators=(",", ":")), json.dumps(placeholder)}
         self._name = placeholder
-        self._texts = frozenset({placeholder, *encoded, *written})
-        self._sizes = frozenset(map(len, self._texts))
+        self.texts = frozenset({placeholder, *encoded, *written})
+        self._sizes = frozenset(map(len, self.texts))
         # An array of numbers has the placeholder's bytes as its elements, one of UUIDs a UUID made of them.
         self._numbers = [Number(byte) for byte in data]
         digest = hashlib.md5(data, usedforsecurity=False).digest()
@@ -39,7 +42,7 @@ class Unavailable:
         """Tell whether a value, read for a column of a type, stands for one that was not sent."""
         kind = type(value)
         if kind is str:
-            return len(value) in self._sizes and value in self._texts
+            return len(value) in self._sizes and value in self.texts
         if value is None or kind is Number or kind is bool:
             return False
         if isinstance(value, list):

@@ -51,9 +51,9 @@ def read_columns(
     if len(values) <= few:
         return read_rows(values, columns, options)
     if code and planned:
-        reads = [read_native(code, planned, chunk, columns, options) for chunk in _chunks(values)]
+        reads = [read_native(code, planned, chunk, columns, options) for chunk in chunks(values)]
     elif root:
-        reads = [_chunk(chunk, columns, root, options) for chunk in _chunks(values)]
+        reads = [_chunk(chunk, columns, root, options) for chunk in chunks(values)]
     else:
         return read_rows(values, columns, options)
     starts = [0]
@@ -69,8 +69,8 @@ def read_columns(
     return Read(pl.concat([read.frame for read in reads]), pl.concat(failures), dict(unknown))
 
 
-def _chunks(values: pl.Series) -> Iterator[pl.Series]:
-    """Cut after so many bytes, a single value being the least."""
+def chunks(values: pl.Series) -> Iterator[pl.Series]:
+    """Cut values after so many bytes, a single one being the least."""
     ends = values.bin.size().fill_null(0).cast(pl.Int64).cum_sum()
     start, base = 0, 0
     while start < len(values):

@@ -10,6 +10,7 @@ import weakref
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice
 from typing import Any
@@ -22,7 +23,7 @@ from sluice.contract import Json
 from sluice.json.plan import Kind, Node, Plan
 from sluice.json.rows import READ_FAILURES, Read, read_rows, series_of
 from sluice.json.strict import parse
-from sluice.json.values import Misfit, reader
+from sluice.json.values import Misfit, Reader, reader
 from sluice.native import library
 
 _HEADER = _PER_NODE = 7  # numbers that the code tells, first of all and of each node
@@ -53,6 +54,23 @@ class _Told:
         return pl.DataFrame({name: flat.gather_every(len(names), n) for n, name in enumerate(names)})
 
 
+@dataclass(frozen=True)
+class Raw:
+    """What the code read.
+
+    Attributes:
+        columns: by the plan's numbers; null where the value, or the row, is in doubt.
+        rest: the rows in doubt as a whole.
+        doubts: the values in doubt (`row`, `column`, `start`, `size`), which are valid JSON.
+        unknown: how often members were met that no column takes, in rows that are not in doubt.
+    """
+
+    columns: dict[int, pl.Series]
+    rest: pl.Series
+    doubts: pl.DataFrame
+    unknown: dict[str, int]
+
+
 @cache
 def machine_code() -> ctypes.CDLL | None:
     """Give the machine code; None where it was not built."""
@@ -60,7 +78,7 @@ def machine_code() -> ctypes.CDLL | None:
     if code is not None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         code.json_read.restype = pointer
-        code.json_read.argtypes = [*[pointer] * 3, *[number] * 3, *[pointer] * 3, number]
+        code.json_read.argtypes = [*[pointer] * 3, *[number] * 3, *[pointer] * 3, number, number]
         code.json_tell.argtypes = [pointer, pointer]
         code.json_free.argtypes = [pointer]
         code.json_tell.restype = code.json_free.restype = None
@@ -75,33 +93,58 @@ def read_native(
     Raises:
         MemoryError: there is not enough for the columns.
     """
-    told = _run(code, plan, values)
-    states, doubts, doubts_size, names, names_size, heap, heap_size = told.header
-    arrays: dict[int, pa.Array] = {}
-    _array(plan.root, told, arrays)
-    series = [_series(arrays[n]).cast(column.dtype).alias(column.name) for n, column in enumerate(columns)]
-    state = _series(pa.Array.from_buffers(pa.uint8(), len(values), [None, told.buffer(states, len(values))]))
-    rest = (state == _IN_DOUBT).arg_true().cast(pl.UInt32)
-    strict = read_rows(values.gather(rest), columns, options)
-    again = told.table(doubts, doubts_size, _DOUBT).sort("row", "column")
-    found, misfits = _read_again(values, again, columns, options)
-    for n, column in enumerate(columns):
-        series[n] = _with(series[n], rest, strict.frame[column.name])
-        if n in found:
-            rows, read = zip(*found[n], strict=True)
-            series[n] = _with(series[n], pl.Series(rows, dtype=pl.UInt32), series_of(column, list(read)))
-    failures = strict.failures.with_columns(_row=rest.gather(strict.failures["_row"]))
-    text = told.buffer(heap, heap_size).to_pybytes()
-    counted = told.table(names, names_size, _NAME).filter(pl.col("count") > 0)
-    unknown = {text[at : at + size].decode(): count for at, size, count, _ in counted.iter_rows()}
+    raw = read_raw(code, plan, values)
+    readers = [reader(column.dtype, options) for column in columns]
+    series, misfits = read_again(raw, values, columns, readers)
+    strict = read_rows(values.gather(raw.rest), columns, options)
+    series = [_with(one, raw.rest, strict.frame[one.name]) for one in series]
+    failures = strict.failures.with_columns(_row=raw.rest.gather(strict.failures["_row"]))
     return Read(
         pl.DataFrame(series),
         pl.concat([failures, misfits]).sort("_row", maintain_order=True),
-        dict(Counter(unknown) + Counter(strict.unknown)),
+        dict(Counter(raw.unknown) + Counter(strict.unknown)),
     )
 
 
-def _run(code: ctypes.CDLL, plan: Plan, values: pl.Series) -> _Told:
+def read_raw(code: ctypes.CDLL, plan: Plan, values: pl.Series, depth: int = 0) -> Raw:
+    """Read values that were cut out from `depth` levels deep.
+
+    Raises:
+        MemoryError: there is not enough for the columns.
+    """
+    told = _run(code, plan, values, depth)
+    states, doubts, doubts_size, names, names_size, heap, heap_size = told.header
+    arrays: dict[int, pa.Array] = {}
+    _array(plan.root, told, arrays)
+    state = _series(pa.Array.from_buffers(pa.uint8(), len(values), [None, told.buffer(states, len(values))]))
+    text = told.buffer(heap, heap_size).to_pybytes()
+    counted = told.table(names, names_size, _NAME).filter(pl.col("count") > 0)
+    return Raw(
+        {n: _series(array) for n, array in arrays.items()},
+        (state == _IN_DOUBT).arg_true().cast(pl.UInt32),
+        told.table(doubts, doubts_size, _DOUBT).sort("row", "column"),
+        {text[at : at + size].decode(): count for at, size, count, _ in counted.iter_rows()},
+    )
+
+
+def read_again(
+    raw: Raw, values: pl.Series, columns: Sequence[Column], readers: Sequence[Reader]
+) -> tuple[list[pl.Series], pl.DataFrame]:
+    """Give the columns, single values in doubt read strictly; and the failures of those that do not fit."""
+    found, misfits = _read_again(raw.doubts, values, columns, readers)
+    series = []
+    for n, column in enumerate(columns):
+        one = raw.columns.get(n)
+        one = pl.repeat(None, len(values), dtype=column.dtype, eager=True) if one is None else one
+        one = one.cast(column.dtype).alias(column.name)
+        if n in found:
+            rows, read = zip(*found[n], strict=True)
+            one = _with(one, pl.Series(rows, dtype=pl.UInt32), series_of(column, list(read)))
+        series.append(one)
+    return series, misfits
+
+
+def _run(code: ctypes.CDLL, plan: Plan, values: pl.Series, depth: int) -> _Told:
     given = values.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     valid, views, *heaps = given.buffers()
     numbers, places = array("q", plan.numbers), array("q", [heap.address for heap in heaps])
@@ -117,6 +160,7 @@ def _run(code: ctypes.CDLL, plan: Plan, values: pl.Series) -> _Told:
         views.address,
         places.buffer_info()[0],
         secrets.randbits(32),  # so that nobody can choose names that are slow to look up
+        depth,
     )
     if not handle:
         raise MemoryError(f"reading {len(given)} JSON values")
@@ -146,12 +190,12 @@ def _series(array: pa.Array) -> pl.Series:
 
 
 def _read_again(
-    values: pl.Series, doubts: pl.DataFrame, columns: Sequence[Column], options: Json
+    doubts: pl.DataFrame, values: pl.Series, columns: Sequence[Column], readers: Sequence[Reader]
 ) -> tuple[dict[int, list[tuple[int, Any]]], pl.DataFrame]:
     """Read single values strictly: by column, what fits in which row; and the failures of the others."""
     if doubts.is_empty():
         return {}, pl.DataFrame(schema=READ_FAILURES)
-    readers = [(reader(column.dtype, options), ".".join(column.path)) for column in columns]
+    paths = [".".join(column.path) for column in columns]
     texts = doubts.select(
         pl.lit(values).gather(pl.col("row")).bin.slice(pl.col("start"), pl.col("size"))
     ).to_series()
@@ -163,9 +207,8 @@ def _read_again(
     for place, key in enumerate(zip(doubts["column"].to_list(), texts.to_list(), strict=True)):
         known = seen.get(key)
         if known is None:
-            read, path = readers[key[0]]
             wrong: list[Misfit] = []
-            known = seen[key] = (read(parse(key[1]), path, wrong), wrong)
+            known = seen[key] = (readers[key[0]](parse(key[1]), paths[key[0]], wrong), wrong)
         if known[1]:
             misfits += known[1]
             found += [place] * len(known[1])

@@ -20,7 +20,7 @@ from sluice.json.times import PER_SECOND, offsets
 from sluice.json.values import FLOATS, INTEGERS
 
 DEEPEST = 64  # levels of a contract's types and paths; JSON may be deeper
-NAIVE = 16
+NAIVE, BARE, NO_TEXT, GUESSED = 16, 32, 64, 256  # flags, as in `native/json_node.h`
 FLOAT_BITS: dict[type[pl.DataType], int] = {pl.Float16: 16, pl.Float32: 32, pl.Float64: 64}
 
 
@@ -42,6 +42,19 @@ class Kind(IntEnum):
     DATE = auto()
     CLOCK = auto()
     DURATION = auto()
+    UNSCALED = auto()  # a decimal as base64 of its unscaled integer
+    COUNT = auto()  # a whole number, bare
+    ANY = auto()  # looked over, not kept
+    UNSURE = auto()  # whatever it is, the strict reader reads it
+    NEVER = auto()  # where it is, the row is in doubt
+
+
+class Strangers(IntEnum):
+    """What a path does with members that no child takes; in the order of `native/json_node.h`."""
+
+    PASSED = 0
+    COUNTED = auto()
+    REFUSED = auto()
 
 
 @dataclass
@@ -72,38 +85,48 @@ def plan(columns: Sequence[Column], options: Json) -> Plan | None:
     Raises:
         ColumnTypeError: a column has a type that no JSON value can become.
     """
-    root = Node(Kind.PATH)
+    root = Node(Kind.PATH, parameters=(Strangers.COUNTED, 0))
     for place, column in enumerate(columns):
-        node = root
-        for name in column.path[:-1]:
-            node = _path(node, name)
-        leaf = _node(column.dtype, options, column.path[-1])
-        leaf.column = place
-        node.children.append(leaf)
+        put(root, column.path, node_of(column.dtype, options), place)
+    return planned(root, options.timezone)
+
+
+def planned(root: Node, timezone: str) -> Plan | None:
+    """Write a tree of nodes down; None: it is too deep."""
     if _levels(root) > DEEPEST:
         return None
     numbers: list[int] = []
     names = bytearray()
     _write(root, numbers, names)
-    return Plan(root, numbers, bytes(names), offsets(options.timezone))
+    return Plan(root, numbers, bytes(names), offsets(timezone))
 
 
-def _path(node: Node, name: str) -> Node:
-    found = next((c for c in node.children if c.kind == Kind.PATH and c.name == name), None)
-    if found is None:
-        found = Node(Kind.PATH, name)
-        node.children.append(found)
-    return found
+def put(root: Node, path: Sequence[str], leaf: Node, column: int = -1) -> None:
+    """Put a leaf where a path leads to, as a column or as none."""
+    node = root
+    for name in path[:-1]:
+        found = next((c for c in node.children if c.kind == Kind.PATH and c.name == name), None)
+        if found is None:
+            found = Node(Kind.PATH, name)
+            node.children.append(found)
+        node = found
+    leaf.name, leaf.column = path[-1], column
+    node.children.append(leaf)
 
 
-def _node(dtype: Any, options: Json, name: str = "") -> Node:
+def node_of(dtype: Any, options: Json, name: str = "") -> Node:
+    """Give the node that reads plain JSON into a type.
+
+    Raises:
+        ColumnTypeError: no JSON value can become this type.
+    """
     match dtype:
         case pl.List() | pl.Array():
-            item = _node(dtype.inner, options)
+            item = node_of(dtype.inner, options)
             size = dtype.size if isinstance(dtype, pl.Array) else -1
             return Node(Kind.LIST, name, pa.large_list(item.arrow), parameters=(size, 0), children=[item])
         case pl.Struct():
-            fields = [_node(f.dtype, options, f.name) for f in dtype.fields]
+            fields = [node_of(f.dtype, options, f.name) for f in dtype.fields]
             arrow = pa.struct([pa.field(node.name, node.arrow) for node in fields])
             return Node(Kind.STRUCT, name, arrow, children=fields)
         case pl.Enum():

@@ -28,6 +28,7 @@ static const int64_t *planned(json *s, node *n, const int64_t *plan, const byte 
         n->width = (int)n->a;
         break;
     case DECIMAL:
+    case UNSCALED:
         n->most = 1;
         for (int64_t i = 0; i < n->a; i++)
             n->most *= 10;
@@ -50,6 +51,7 @@ static const int64_t *planned(json *s, node *n, const int64_t *plan, const byte 
     case DATETIME:
     case CLOCK:
     case DURATION:
+    case COUNT:
         n->width = 64;
         break;
     default:
@@ -74,7 +76,7 @@ static void read_row(json *s, const byte *p, int64_t size)
         s->start = p;
         p = after_blanks(p, end);
         if (p < end && *p == '{') {
-            verdict = read_members(s, &s->root, &p, end, 0);
+            verdict = read_members(s, &s->root, &p, end, s->depth);
             if (verdict == FITS && after_blanks(p, end) != end)
                 verdict = BROKEN;
         }
@@ -111,14 +113,17 @@ void json_free(json *s)
     (void)rows;
 }
 
-/* Read values that stand as Arrow's binary views (`valid`: bits from `first` on, or NULL: all). NULL: no memory. */
+/* Read values that stand as Arrow's binary views (`valid`: bits from `first` on, or NULL: all), which were cut out from
+ * `depth` levels deep. NULL: no memory. */
 json *json_read(const int64_t *plan, const byte *names, const stretch *stretches, int64_t stretches_size, int64_t rows,
-                int64_t first, const byte *valid, const byte *views, const byte *const *heaps, int64_t seed)
+                int64_t first, const byte *valid, const byte *views, const byte *const *heaps, int64_t seed,
+                int64_t depth)
 {
     json *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
     s->unknown.seed = (uint32_t)seed;
+    s->depth = (int)depth;
     s->zone = (zone){stretches, stretches_size};
     s->states = calloc((size_t)rows + 1, 1);
     s->plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -10,8 +10,14 @@
 
 /* As in `sluice.json.plan`, name by name. */
 enum kind {
-    PATH, STRUCT, LIST, NAME, BOOLEAN, INTEGER, DECIMAL, FLOAT, STRING, ENUM, BINARY, DATETIME, DATE, CLOCK, DURATION
+    PATH, STRUCT, LIST, NAME, BOOLEAN, INTEGER, DECIMAL, FLOAT, STRING, ENUM, BINARY, DATETIME, DATE, CLOCK, DURATION,
+    UNSCALED, COUNT, ANY, UNSURE, NEVER
 };
+
+/* What a path does with members that no child takes: pass over, count, or leave the row in doubt. */
+enum strangers { PASSED, MET, REFUSED };
+
+enum flags { NAIVE = 16, BARE = 32, NO_TEXT = 64, GUESSED = 256 }; /* beside places of a unit; of a scale */
 
 #define HEAP_LIMIT INT32_MAX /* a view's offset has 32 bits */
 
@@ -19,11 +25,11 @@ typedef struct node {
     /* what to read */
     enum kind kind;
     int column;            /* whose value this is; -1: a part of one, or above them */
-    int64_t a, b;          /* INTEGER: bits, signed; DECIMAL: precision, scale; FLOAT: bits; LIST: size or -1;
-                              DATETIME, DURATION: places of the unit,
-                              16 more: naive; places of epoch numbers or -1 */
+    int64_t a, b;          /* PATH: strangers; INTEGER: bits, signed; DECIMAL: precision, scale; FLOAT: bits; LIST: size
+                              or -1; DATETIME, DURATION: places of the unit with flags, places of epoch numbers or -1;
+                              DATE, CLOCK: flags, places of counts or -1; UNSCALED: precision, scale with GUESSED */
     double limit;          /* FLOAT: what rounds to infinity */
-    wide most;             /* DECIMAL: the greatest digits */
+    wide most;             /* DECIMAL, UNSCALED: the greatest digits */
     const byte *name;
     int64_t name_size;     /* -1: never found, such as names that need escapes */
     struct node *children;

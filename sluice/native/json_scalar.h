@@ -25,7 +25,7 @@ typedef struct {
     const byte *start; /* of the value at hand */
     locale_t plain;
     zone zone; /* of date-times without offset */
-    int starved;
+    int starved, depth;
 } json;
 
 static enum verdict starved(json *s)
@@ -76,7 +76,7 @@ static int number_fits(json *s, node *n, const byte *p, const byte *end)
     wide most = n->most; /* an integer's; a negative one may be one further where there are negative ones */
     if (n->kind == INTEGER && value.negative)
         most = n->b ? most + 1 : 0;
-    if (!whole_of(&value, n->kind == DECIMAL ? (int)n->b : 0, most, &digits))
+    if (!whole_of(&value, n->kind == INTEGER ? 0 : (int)n->b & 255, most, &digits))
         return 0;
     if (value.negative)
         digits = -digits;
@@ -84,19 +84,79 @@ static int number_fits(json *s, node *n, const byte *p, const byte *end)
     return 1;
 }
 
+/* An unscaled integer of two's complement in base64; or a number, quoted only where that is surely no base64. */
+static int unscaled_fits(json *s, node *n, const byte *p, const byte *end, int quoted)
+{
+    byte out[18], *last;
+    int point = 0, letters = 0;
+    wide digits, size;
+    for (const byte *c = p; c < end; c++) {
+        point += *c == '.';
+        letters += !is_digit(*c) && *c != '+' && *c != '-' && *c != '.' && (*c | 0x20) != 'e';
+    }
+    if (!quoted || (n->b & GUESSED && point))
+        return number_fits(s, n, p, end);
+    if (p == end || end - p > 24 || (n->b & GUESSED && !letters))
+        return 0;
+    if (!(last = unpacked(p, end, out)) || last == out || last - out > 16)
+        return 0;
+    digits = out[0] & 0x80 ? ~(wide)0 : 0;
+    for (byte *c = out; c < last; c++)
+        digits = digits << 8 | *c;
+    size = out[0] & 0x80 ? -digits : digits;
+    memcpy(n->data + n->count * 16, &digits, 16);
+    return size <= n->most;
+}
+
+/* A whole number of units, written without fraction and exponent; -0 is none that all would read. */
+static int bare_of(const byte *p, const byte *end, int64_t *out)
+{
+    number value;
+    wide digits;
+    for (const byte *c = p; c < end; c++)
+        if (!is_digit(*c) && *c != '-')
+            return 0;
+    if (end - p > 19 || !number_of(p, end, &value) || !whole_of(&value, 0, INT64_MAX, &digits))
+        return 0;
+    if (value.negative && !digits)
+        return 0;
+    *out = value.negative ? -(int64_t)digits : (int64_t)digits;
+    return 1;
+}
+
+/* A count of days, or of units of 10^-places since midnight. */
+static int counted_fits(const node *n, int64_t count, int64_t *out)
+{
+    if (n->kind == DATE) {
+        *out = count;
+        return count >= FIRST_SECOND / 86400 && count <= LAST_SECOND / 86400;
+    }
+    if (count < 0 || count >= 86400 * TENS[n->b])
+        return 0;
+    *out = count * TENS[9 - n->b];
+    return *out % 1000 == 0;
+}
+
 static int time_fits(json *s, node *n, const byte *p, const byte *end, int quoted)
 {
-    int64_t value;
+    int64_t value, count;
     number epoch;
-    int fits = 0;
-    if (n->kind == DATE)
-        fits = quoted && end - p == 10 && days_of(p, &value);
+    int fits = 0, bare = n->kind == COUNT || n->a & BARE;
+    if (!quoted && bare && !bare_of(p, end, &count))
+        return 0;
+    if (n->kind == COUNT) {
+        fits = !quoted;
+        value = count;
+    } else if (quoted && n->a & NO_TEXT)
+        return 0;
+    else if (n->kind == DATE)
+        fits = quoted ? end - p == 10 && days_of(p, &value) : bare && counted_fits(n, count, &value);
     else if (n->kind == CLOCK)
-        fits = quoted && clock_of(p, end, &value);
+        fits = quoted ? clock_of(p, end, &value) : bare && counted_fits(n, count, &value);
     else if (n->kind == DURATION)
         fits = quoted && duration_of(p, end, (int)n->a, &value);
     else if (quoted)
-        fits = datetime_of(p, end, (int)n->a & 15, n->a & 16, s->zone, &value);
+        fits = datetime_of(p, end, (int)n->a & 15, n->a & NAIVE, s->zone, &value);
     else if (n->b >= 0)
         fits = number_of(p, end, &epoch) && epoch_of(&epoch, (int)n->b, (int)n->a & 15, &value);
     if (fits)
@@ -129,6 +189,9 @@ static enum verdict read_scalar(json *s, node *n, const byte **at, const byte *e
     case DECIMAL:
     case FLOAT:
         fits = number_fits(s, n, p, last);
+        break;
+    case UNSCALED:
+        fits = unscaled_fits(s, n, p, last, quoted);
         break;
     default:
         fits = time_fits(s, n, p, last, quoted);

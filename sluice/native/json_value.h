@@ -50,7 +50,9 @@ static const byte *after_member_name(json *s, node *n, const byte *p, const byte
         if (!close || escaped)
             return NULL;
         *child = child_of(n, p, close - p);
-        if (*child < 0 && n == &s->root && !met(&s->unknown, p, close - p, s->row)) {
+        if (*child < 0 && n->a == REFUSED)
+            return NULL;
+        if (*child < 0 && n->a == MET && !met(&s->unknown, p, close - p, s->row)) {
             s->starved = 1;
             return NULL;
         }
@@ -128,8 +130,13 @@ static enum verdict read_items(json *s, node *n, const byte **at, const byte *en
 static enum verdict read_value(json *s, node *n, const byte **at, const byte *end, int depth)
 {
     const byte *p = *at;
-    if (p >= end)
+    if (p >= end || n->kind == NEVER)
         return BROKEN;
+    if (n->kind == ANY) {
+        if (!(*at = after_value(p, end, depth)))
+            return BROKEN;
+        return null(n) ? FITS : starved(s);
+    }
     if (*p == 'n') {
         if (!(*at = after_word(p, end, "null", 4)))
             return BROKEN;
@@ -144,6 +151,8 @@ static enum verdict read_value(json *s, node *n, const byte **at, const byte *en
         return *p == '{' ? read_members(s, n, at, end, depth) : MISFIT;
     case LIST:
         return *p == '[' ? read_items(s, n, at, end, depth) : MISFIT;
+    case UNSURE:
+        return MISFIT;
     default:
         return read_scalar(s, n, at, end);
     }

@@ -9,7 +9,6 @@ import pytest
 from assets import aftermath, equations, proofs, reingest
 from resources.lake import Lake
 from sluice import tables
-from sluice.accounts import Account, unbalanced
 from sluice.tables import LEDGER_TABLE, Table
 from tests.engine import (
     HOURS,
@@ -18,14 +17,10 @@ from tests.engine import (
     busy_log,
     decide,
     dying_everywhere,
-    load,
     orders,
     prove,
-    send,
     state,
-    value,
 )
-from tests.fake_kafka import FakeKafka
 
 STREAM = orders()
 TILES = HOURS[:4]
@@ -192,64 +187,12 @@ def test_a_changed_ledger_is_not_whole(lake):
     assert equations.unbalanced(lake, STREAM, "silver").height > 0
 
 
-def test_an_account_that_does_not_add_up_is_found():
-    """The first equation."""
-    good = {"read": 3, "accepted": 1, "quarantined": 1, "ignored": 1}
-    named = dict.fromkeys(Account.__dataclass_fields__, "x") | {
-        "generation": 1,
-        "epoch": 1,
-        "partition": 0,
-        "first_offset": 0,
-        "next_offset": 3,
-        "duplicates": 0,
-        "conflicts": 0,
-        "tombstones": 0,
-    }
-    assert Account(**named | good).balanced
-    assert not Account(**named | good | {"read": 4}).balanced
-    rows = pl.DataFrame([named | good, named | good | {"tombstones": 1}], strict=False)
-    assert unbalanced(rows).height == 1
-
-
-def test_records_lost_before_they_were_read_are_holes_until_acknowledged(tmp_path):
-    """Retention took what was never read: named, red, and green again with a reason kept."""
-    lake, kafka = Lake(str(tmp_path)), busy_log()
-    load(lake, kafka, STREAM, TILES[:1])
-    assert equations.holes(lake, STREAM).is_empty()  # gaps are no holes
-    kafka.expire("t", 0, 14)
-    done = load(lake, kafka, STREAM, TILES)
-    lost = equations.holes(lake, STREAM)
-    assert done.holes == lost["holes"].sum() > 0
-    assert set(lost["partition"]) == {0}
-    decide(lake, STREAM, TILES)
-    prove(lake, STREAM)
-    assert reingest.acknowledge(lake, STREAM, "retention was too short") == lost.height
-    assert equations.holes(lake, STREAM).is_empty()
-    kept = lake.read(tables.ACKNOWLEDGED_TABLE).collect()
-    assert (set(kept["reason"]), kept["holes"].sum()) == ({"retention was too short"}, done.holes)
-    assert reingest.acknowledge(lake, STREAM, "again") == 0
-
-
 def test_gaps_are_counted_and_are_no_loss(lake):
     kafka = busy_log()
     ledger = aftermath.ledger(lake, STREAM, "bronze")
     gaps = sum(log.high - len(log.records) for log in kafka.topics["t"])
     assert (ledger["gaps"].sum(), ledger["holes"].sum()) == (gaps, 0)
     assert gaps > 0
-
-
-@pytest.mark.parametrize(("share", "over"), [(0.5, True), (0.51, False)])
-def test_a_tile_with_too_many_refused_records_is_named(tmp_path, share, over):
-    """The share of each tile, not of all (kafka-medallion 10)."""
-    stream, lake, kafka = orders(max_quarantined=share - 0.001), Lake(str(tmp_path)), FakeKafka()
-    kafka.create("t")
-    for n in range(4):
-        send(kafka, value(f"o{n}", "1" if n % 2 else "-1", n), n)
-    for n in range(4):
-        send(kafka, value(f"p{n}", "1", 60 + n), 60 + n)
-    both(lake, kafka, stream, TILES)
-    found = equations.over_quarantined(lake, stream)
-    assert found.rows() == ([(TILES[0], 4, 2, 0.5)] if over else [])
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
