@@ -97,6 +97,7 @@ class DataFiles:
             missing_columns="insert",  # of files that are older than a column
             extra_columns="ignore",
             storage_options=self._options,
+            credential_provider=None,
         )
 
     def write(self, rows: pl.DataFrame, value: Value) -> list[AddAction]:
