@@ -93,7 +93,9 @@ def contract(load: Load, topic: str) -> Stream:
     }
     if load.entities:
         return Changes(**told, delete_when=pl.col("quantity") == 0, history=True)
-    return Events(**told, event_time="placed_at", event_time_range=None)
+    # a model that a program makes has no source by which a changed rule would be seen
+    within = timedelta(days=2 if load.least else 1)
+    return Events(**told, event_time="placed_at", event_time_range=None, dedupe_within=within)
 
 
 def _order(number: int, chance: random.Random) -> Made:
