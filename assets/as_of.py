@@ -1,16 +1,17 @@
-"""The lake brought past a position of its database, and what in it is later than that.
+"""The lake brought past a position of its database.
 
-Decides when the lake has passed: a marker is written into the database's log after the snapshot; when the
-connector has delivered it, the ends of the topic's partitions are taken, and bronze and silver must reach
-them. Which changes are later is told by their transactions: those that the snapshot does not see. It refuses
-to judge a lake whose connector does not deliver the marker in time.
+Decides when the lake has passed: when the connector has delivered something that lies behind the position in
+the database's log, the ends of the topic's partitions are taken, and bronze and silver must reach them. What
+shows that is each database's own matter, and so is which changes are later (`as_of_postgres`,
+`as_of_mongodb`). It refuses to judge a lake whose connector does not get there in time.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import polars as pl
+from polars.exceptions import ComputeError
 
 from assets import bounds
 from assets.ingest import Limits, ingest
@@ -19,44 +20,52 @@ from assets.refine import refine
 from assets.repair import due
 from resources.kafka import KafkaResource
 from resources.lake import Lake
-from resources.source_postgres import Visible, emit_marker, is_marker
 from sluice import tables
 from sluice.contract import Stream
 from sluice.errors import MarkerLateError, TopicMissingError
-from sluice.sources import Postgres
-from sluice.tables import ROW_COORDINATES
 
-WAIT = 120.0  # seconds for the marker
+WAIT = 120.0  # seconds for the connector
 _LOOK = 0.2  # seconds between two looks
-_SKEW = timedelta(minutes=10)  # between the clocks of the database and of those who write to Kafka
 _LIMITS = Limits(500_000, 256 << 20)
 Say = Callable[[str], None]
 
 
-def ends_after_marker(kafka: KafkaResource, stream: Stream, source: Postgres, dsn: str) -> Mapping[int, int]:
-    """Write a marker, wait for it, and give the ends of the stream's partitions after it.
+def ends_when(
+    kafka: KafkaResource,
+    stream: Stream,
+    seen: Mapping[str, Mapping[int, int]],
+    shows: Callable[[pl.DataFrame], bool],
+    late: MarkerLateError,
+) -> Mapping[int, int]:
+    """Wait until a record shows that the connector has passed; give the ends of the stream's partitions then.
+
+    Args:
+        kafka: where the topics are.
+        stream: the contract.
+        seen: topics to look into, and the ends of their partitions from which on to look.
+        shows: tells whether a batch of records does.
+        late: what is raised where none comes in time.
 
     Raises:
-        MarkerLateError: the connector did not deliver it.
-        SourceUnreachableError, KafkaUnreachableError, KafkaReadError, TopicMissingError: as they say.
+        KafkaUnreachableError, KafkaReadError, TopicMissingError: as they say.
     """
-    messages = source.messages or f"{stream.topic.split('.')[0]}.message"
-    seen = _ends(kafka, messages)
-    content, _ = emit_marker(source, dsn)
+    places = {name: dict(ends) for name, ends in seen.items()}
     deadline = time.monotonic() + WAIT
     while True:
-        now = _ends(kafka, messages)
-        ranges = {p: (seen.get(p, 0), end) for p, end in now.items() if end > seen.get(p, 0)}
-        for batch in kafka.read(messages, ranges, max_rows=10_000, max_bytes=16 << 20) if ranges else ():
-            if any(is_marker(value, content) for value in batch.records["value"]):
-                return _ends(kafka, stream.topic)
-        seen = {**seen, **now}
+        for name, known in places.items():
+            now = ends(kafka, name)
+            ranges = {p: (known.get(p, 0), end) for p, end in now.items() if end > known.get(p, 0)}
+            for batch in kafka.read(name, ranges, max_rows=10_000, max_bytes=16 << 20) if ranges else ():
+                if shows(batch.records):
+                    return ends(kafka, stream.topic)
+            known.update(now)
         if time.monotonic() > deadline:
-            raise MarkerLateError(stream.name, messages, WAIT)
+            raise late
         time.sleep(_LOOK)
 
 
-def _ends(kafka: KafkaResource, name: str) -> dict[int, int]:
+def ends(kafka: KafkaResource, name: str) -> dict[int, int]:
+    """Give the ends of a topic's partitions, up to which all transactions are over; none if there is none."""
     try:
         topic = kafka.topic(name)
     except TopicMissingError:  # the connector makes it with its first message
@@ -90,31 +99,20 @@ def catch_up(
             raise MarkerLateError(stream.name, f"{layer.name} up to {behind}", 0)
 
 
-def later(lake: Lake, stream: Stream, visible: Visible) -> pl.DataFrame:
-    """Give the changes of silver that a snapshot does not see (columns ROW_COORDINATES).
-
-    A transaction that the snapshot does not see was committed after the oldest one began that ran then, so
-    its records were written to Kafka since. What a connector read itself counts by its place in the log.
-    """
-    since = pl.lit(visible.oldest - _SKEW).cast(tables.UTC_TIME)
-    recent = lake.read(tables.bronze(stream)).filter((pl.col("timestamp") >= since).fill_null(value=True))
-    value = pl.col("value").cast(pl.String, strict=False)
-    found = recent.filter(value.is_not_null()).select(
-        *(pl.col(name[1:]).alias(name) for name in ROW_COORDINATES),
-        *(_member(value, name).alias(name) for name in ("txId", "lsn", "sequence", "snapshot")),
-    )
-    rows = found.collect()
-    reads = ~pl.col("snapshot").is_in(["false"]).fill_null(value=True)
-    place = pl.coalesce("lsn", pl.col("sequence").str.extract(r'"([0-9]+)"\]$')).cast(pl.Int64, strict=False)
-    whole = pl.col("txId").cast(pl.Int64, strict=False)
-    known = {n: visible.sees(n) for n in rows.select(whole.drop_nulls().unique()).to_series()}
-    sees = whole.replace_strict(known, default=None, return_dtype=pl.Boolean)
-    by_place = place <= visible.lsn
-    seen = pl.when(reads | sees.is_null()).then(by_place).otherwise(sees)
-    return rows.filter(~seen.fill_null(value=True)).select(ROW_COORDINATES)
+def texts(name: str) -> pl.Expr:
+    """Give a binary column as texts; null where the bytes are no UTF-8."""
+    return pl.col(name).map_batches(_decoded, return_dtype=pl.String)
 
 
-def _member(value: pl.Expr, name: str) -> pl.Expr:
-    """Read a member of the block `source`, of values with and without their schema, or unwrapped."""
-    paths = (f"$.payload.source.{name}", f"$.source.{name}", f"$.__source_{name}", f"$.__{name}")
-    return pl.coalesce(value.str.json_path_match(path) for path in paths)
+def _decoded(values: pl.Series) -> pl.Series:
+    try:
+        return values.cast(pl.String)
+    except ComputeError:  # some are none
+        return pl.Series(values.name, [_text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None

@@ -134,19 +134,26 @@ def _plan(
     """
     frontier = _first_open(mine, windows)
     rows: list[dict[str, object]] = []
+    due: dict[
+        int, tuple[list[Window], list[Window]]
+    ] = {}  # by partition, tiles to be bounded, and to be open
+    for partition in topic.partitions:
+        own = mine.filter(pl.col("partition") == partition)
+        last = own.filter(pl.col("next_offset").is_not_null())["tile"].max()
+        # go on where the last bound lies; a new stream begins at its first tile, a partition added later at
+        # the open one
+        rest = list(windows[frontier:]) if last is None else [w for w in windows if w.tile > str(last)]
+        passed = list(takewhile(lambda w: w.end <= now, rest))
+        open_windows = rest[len(passed) : len(passed) + 1]
+        if passed or (open_windows and open_windows[0].tile not in set(own["tile"])):
+            due[partition] = passed, open_windows
+    logs = kafka.logs(topic.name, list(due))
 
     def plan(partition: int) -> list[dict[str, object]]:
         own = mine.filter(pl.col("partition") == partition)
         bounded = own.filter(pl.col("next_offset").is_not_null()).sort("tile")
-        if bounded.height:  # go on where the last bound lies
-            rest = [w for w in windows if w.tile > bounded["tile"][-1]]
-        else:  # a new stream begins at its first tile, a partition added later at the open one
-            rest = list(windows[frontier:])
-        passed = list(takewhile(lambda w: w.end <= now, rest))
-        open_windows = rest[len(passed) : len(passed) + 1]
-        if not passed and (not open_windows or open_windows[0].tile in set(own["tile"])):
-            return []
-        log = kafka.log(topic.name, partition)
+        passed, open_windows = due[partition]
+        log = logs[partition]
         if bounded.height:
             first = bounded["next_offset"][-1]
         elif own.height:
@@ -165,7 +172,7 @@ def _plan(
         ]
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # each waits for the broker most of the time
-        for found in pool.map(plan, topic.partitions):
+        for found in pool.map(plan, due):
             rows += found
     common = {
         "stream": stream.name,

@@ -10,8 +10,11 @@ from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Changes
+from sluice.dedupe import buckets
 from sluice.history.scd2 import forbidden_nulls, intervals_broken, tracked
 from sluice.tables import EVERY_BUCKET, REPAIR_PARTITION
+
+VERSIONED = ("valid_from", "valid_to", "is_current", "version")
 
 
 def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
@@ -59,8 +62,7 @@ def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
     """Make the checks of `dimensions/<stream>`: intervals, nulls, and keys seen in two Kafka partitions."""
 
     def intervals(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
-        rows = lake.read(tables.dimension(stream)).collect()
-        return intervals_broken(rows, stream.keys, history=stream.history, track=tracked(stream))
+        return broken_intervals(lake, stream)
 
     def spread(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         of_log = (pl.col("_bucket") != EVERY_BUCKET) & (pl.col("_partition") != REPAIR_PARTITION)
@@ -82,6 +84,24 @@ def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
         )
         rules.append(Rule("keys_in_one_partition", says, spread, "warning"))
     return checks_of(["dimensions", stream.name], rules)
+
+
+def broken_intervals(lake: Lake, stream: Changes) -> pl.DataFrame:
+    """List what no fold could have made (the key columns, `broken`), reading one bucket after the other.
+
+    A key is whole in its bucket; one that stands in another bucket is told, too.
+    """
+    rows, track = lake.read(tables.dimension(stream)), tracked(stream)
+    needed = {*stream.keys, *track, *(VERSIONED if stream.history else ())}
+    every = rows.select(pl.col("_bucket").unique()).collect().to_series().sort()
+    found = [pl.DataFrame(schema={n: stream.column(n).storage for n in stream.keys} | {"broken": pl.String})]
+    for bucket in every:
+        mine = rows.filter(pl.col("_bucket") == bucket).select(sorted(needed)).collect()
+        found.append(intervals_broken(mine, stream.keys, history=stream.history, track=track))
+        keys = mine.select(stream.keys).unique()
+        strange = keys.filter(buckets(keys, stream.keys) != bucket)
+        found.append(strange.with_columns(broken=pl.lit("a key in another bucket than its own")))
+    return pl.concat(found)
 
 
 def _ordered_by_offset(stream: Changes) -> bool:

@@ -21,6 +21,7 @@ from assets.ahead import ahead
 from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
 from assets.needed import Owned, known, needed
+from assets.portions import cut, portion
 from assets.refine import Refined, Work, decide, generation, judgement, read_bronze, refine
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
@@ -200,23 +201,29 @@ class Flow:
 
     def _even_out(self, mine: Collection[int]) -> None:
         """Decide what bronze has of our partitions and silver has not."""
+        undecided = self._undecided(mine)
+        tiles = {bound.tile for bound, _ in undecided}
+        limits = Limits(self.pace.rows, self.pace.bytes)
+        rows = portion(self.lake, self.lake.ensure(tables.bronze(self.stream)), tiles, limits)
         group: list[Owned] = []
-        for one in self._undecided(mine):
-            if group and sum(piece.offsets for _, piece in [*group, one]) > self.pace.rows:
+        for one in ((bound, part) for bound, piece in undecided for part in cut(piece, rows)):
+            if group and sum(piece.offsets for _, piece in [*group, one]) > rows:
                 self._read_and_settle(group)
                 group = []
             group.append(one)
         if group:
             self._read_and_settle(group)
 
-    def _undecided(self, mine: Collection[int]) -> Iterator[Owned]:
+    def _undecided(self, mine: Collection[int]) -> list[Owned]:
         bronze = self.lake.ensure(tables.bronze(self.stream))
         silver = self.lake.ensure(tables.silver(self.stream))
-        for bound in known(self.lake, self.stream, mine):
-            first, stop = position(silver, self.stream, bound), position(bronze, self.stream, bound)
-            for start in range(first, stop, self.pace.rows):
-                end = min(start + self.pace.rows, stop)
-                yield bound, Slice(bound.tile, bound.epoch, bound.partition, start, end)
+        return [
+            (bound, Slice(bound.tile, bound.epoch, bound.partition, first, stop))
+            for bound in known(self.lake, self.stream, mine)
+            for first in [position(silver, self.stream, bound)]
+            for stop in [position(bronze, self.stream, bound)]
+            if first < stop
+        ]
 
     def _read_and_settle(self, owned: Sequence[Owned]) -> None:
         rows = read_bronze(self.lake, self.stream, [piece for _, piece in owned])

@@ -57,14 +57,18 @@ def image(
     if not hidden.height:
         return side, int(handle.version())
     keys, rows = _as_of(lake.scan(silver), stream, hidden)
-    instead = (keys, rows.select(names))
-    if keys.is_empty():  # all keys are folded
-        return Side([], own, instead=instead), int(handle.version())
-    return Side(side.files, own, where, instead), int(handle.version())
+    if keys is None:
+        none = rows.select(stream.keys).clear()
+        return Side([], own, instead=(none, rows.select(names))), int(handle.version())
+    if keys.is_empty():  # what is later was refused or ignored
+        return side, int(handle.version())
+    return Side(side.files, own, where, (keys, rows.select(names))), int(handle.version())
 
 
-def _as_of(silver: pl.LazyFrame, stream: Changes, later: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Give the keys that later changes touch (none: they reach all keys), and their rows without those."""
+def _as_of(
+    silver: pl.LazyFrame, stream: Changes, later: pl.DataFrame
+) -> tuple[pl.DataFrame | None, pl.DataFrame]:
+    """Give the keys that later changes touch (None: they reach all keys), and their rows without those."""
     keys = list(stream.keys)
     counts = silver.join(later.lazy(), on=ROW_COORDINATES, how="anti")
     touching = silver.join(later.lazy(), on=ROW_COORDINATES, how="semi")
@@ -72,8 +76,8 @@ def _as_of(silver: pl.LazyFrame, stream: Changes, later: pl.DataFrame) -> tuple[
     across = stream.snapshot is not None or bool(  # a value may stand under its old key, of any bucket
         touching.select(_ENDS.any()).collect().item() or silver.select(renamed.any()).collect().item()
     )
+    touched = None
     if across:
-        touched = pl.DataFrame(schema={name: stream.column(name).storage for name in keys})
         rows = fold(counts.collect(), stream)
     else:
         touched = touching.select(keys).unique().collect()

@@ -11,8 +11,9 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
+from assets.asked import Asked, Repair
 from assets.checked import Rule, Tiles, checks_of, verdict
-from assets.reconcile import Asked, Reconciled, Repair, reconcile
+from assets.reconcile import Reconciled, reconcile
 from assets.shell import RETRIES, described, failing_clearly
 from assets.verdicts import standing
 from resources.kafka import KafkaResource

@@ -19,6 +19,7 @@ from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
+from assets.portions import cut, portion
 from assets.settle import Batch, Settled, settle
 from resources.lake import ATTEMPTS, Lake
 from resources.transactions import transactions
@@ -28,9 +29,6 @@ from sluice.contract import Stream
 from sluice.decode import decode
 from sluice.errors import BronzeMissingError, StaleWriterError
 from sluice.judged import Judged, judge
-
-DECIDED_AT_ONCE = 125_000  # records: three batches are there at a time, as bronze, as decoded, as rows
-INFLATED = 4  # records are about so many times their bytes in a file
 
 
 @dataclass(frozen=True)
@@ -127,62 +125,42 @@ def _plan(
     lake: Lake, stream: Stream, owned: Sequence[Bounds], limits: Limits, again: Collection[str]
 ) -> list[Work]:
     """List what is to be decided: tiles to be decided anew, and what was not decided yet."""
-    bronze = lake.open(tables.bronze(stream).name)
-    rows = _rows_at_once(bronze, owned, limits)
+    bronze = lake.ensure(tables.bronze(stream))
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
     told = accounts.current(aftermath.ledger(lake, stream, "silver"))
     other = pl.col("code_version") != stream.code_version
     again = {*again, *told.filter(other)["tile"]}
     decided = {b.tile for b in owned if position(silver, stream, b) > b.first_offset}
-    works: list[Work] = []
-    size = rows
+    pieces: list[tuple[Bounds, Slice]] = []
     for bound in sorted(owned, key=lambda b: (b.tile, b.partition)):
         anew = bound.tile in again and bound.tile in decided
         start = bound.first_offset if anew else position(silver, stream, bound)
         stop = position(bronze, stream, bound)
-        if start >= stop:
-            continue
+        if start < stop:
+            pieces.append((bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop)))
+    rows = portion(lake, bronze, {bound.tile for bound, _ in pieces}, limits)
+    works: list[Work] = []
+    size = 0
+    for bound, piece in pieces:
+        anew = bound.tile in again and bound.tile in decided
         number = generation(silver, stream, bound.tile) + anew
-        piece = (bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop))
         last = works[-1] if works else None
         if anew and last and last.rebuild and last.slices[-1].tile == bound.tile:
-            works[-1] = Work([*last.pieces, piece], number, rebuild=True)
+            works[-1] = Work([*last.pieces, (bound, piece)], number, rebuild=True)
         elif anew:
-            works.append(Work([piece], number, rebuild=True))
+            works.append(Work([(bound, piece)], number, rebuild=True))
         else:
-            for part in _parts(piece, rows):
-                joins = last and not last.rebuild and last.generation == number and size < rows
-                if joins and last:
-                    works[-1] = Work([*last.pieces, part], number, rebuild=False)
+            for part in cut(piece, rows):
+                fits = size + part.offsets <= rows
+                if last and not last.rebuild and last.generation == number and fits:
+                    works[-1] = Work([*last.pieces, (bound, part)], number, rebuild=False)
                 else:
-                    works.append(Work([part], number, rebuild=False))
+                    works.append(Work([(bound, part)], number, rebuild=False))
                     size = 0
-                size += part[1].offsets
+                size += part.offsets
                 last = works[-1]
     return works
-
-
-def _rows_at_once(bronze: DeltaTable | None, owned: Sequence[Bounds], limits: Limits) -> int:
-    """Tell how many records one batch may hold, by the heaviest of the files that hold them."""
-    most = min(limits.rows, DECIDED_AT_ONCE)
-    files = pl.DataFrame() if bronze is None else pl.DataFrame(bronze.get_add_actions(flatten=True))
-    if not {"num_records", "partition.tile"} <= set(files.columns):
-        return most
-    mine = files.filter(pl.col("partition.tile").is_in({b.tile for b in owned}) & (pl.col("num_records") > 0))
-    heaviest = mine.select((pl.col("size_bytes") / pl.col("num_records")).max()).item()
-    return max(1, min(most, int(limits.bytes / (heaviest * INFLATED)))) if heaviest else most
-
-
-def _parts(piece: tuple[Bounds, Slice], rows: int) -> list[tuple[Bounds, Slice]]:
-    """Cut a long range, so that one batch stays bounded."""
-    bound, whole = piece
-    starts = range(whole.first_offset, whole.next_offset, rows)
-    ends = [*starts[1:], whole.next_offset]
-    return [
-        (bound, Slice(whole.tile, whole.epoch, whole.partition, s, e))
-        for s, e in zip(starts, ends, strict=True)
-    ]
 
 
 def _judged(lake: Lake, stream: Stream, works: Iterable[Work]) -> Iterator[tuple[Work, Judged]]:

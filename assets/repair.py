@@ -123,18 +123,37 @@ def carry_out(
             )
 
     lake.retrying(tables.bronze(stream).name, step)
-    bounds.close(lake, stream, [bound])
+    finish(lake, stream, run_id, say)
+
+
+def finish(lake: Lake, stream: Stream, run_id: str, say: Callable[[str], None]) -> None:
+    """Bring the repairs that bronze has to their end, also those of a run that died.
+
+    Raises:
+        LakeError, RaceLostError: the lake failed.
+    """
+    if not (done := _committed(lake, stream)):
+        return
+    bounds.close(lake, stream, done)
     aftermath.finish(lake, stream, "bronze")
-    refine(lake, stream, [bound.tile], run_id=run_id, limits=_LIMITS, say=say)
+    silver = lake.ensure(tables.silver(stream))
+    undecided = [b.tile for b in done if position(silver, stream, b) != b.next_offset]
+    if undecided:
+        refine(lake, stream, undecided, run_id=run_id, limits=_LIMITS, say=say)
 
 
 def due(lake: Lake, stream: Stream) -> list[str]:
     """Give the tiles of repairs, which silver decides with whatever else it is asked to."""
+    return [bound.tile for bound in _committed(lake, stream)]
+
+
+def _committed(lake: Lake, stream: Stream) -> list[Bounds]:
+    """Give the tiles of repairs that bronze has."""
     mine = (pl.col("stream") == stream.name) & pl.col("tile").str.starts_with(REPAIR)
     bronze = lake.open(tables.bronze(stream).name)
     tiles = lake.read(TILES_TABLE).filter(mine).select("tile").collect()["tile"].unique().sort()
     owned = bounds.every_epoch(lake, stream, tiles.to_list()) if len(tiles) else []
-    return [b.tile for b in owned if position(bronze, stream, b) > b.first_offset]
+    return [b for b in owned if position(bronze, stream, b) > b.first_offset]
 
 
 def _own(lake: Lake, stream: Stream, bound: Bounds) -> None:

@@ -123,7 +123,7 @@ def store(
     def wrote(value: Value, path: str, rows: pl.DataFrame) -> None:
         keys.append((value, path, hashed(rows, same.fact)))
 
-    version = exchange(lake, handle, come, go, at=ROW_COORDINATES, wrote=wrote, **told)
+    version = exchange(lake, handle, come, go, at=AT, wrote=wrote, **told)
     keys_of_silver(lake, stream, same).remember(keys)
     return version
 

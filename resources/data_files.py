@@ -62,18 +62,18 @@ class DataFiles:
         """List the files that may hold one of some rows, by their partition and what the log tells.
 
         Args:
-            rows: the partition's column, and whole numbers.
-            at: these: what is equal in a row and its like in a file.
+            rows: the partition's column, and `at`.
+            at: what is equal in a row and its like in a file; the log tells where whole numbers may be.
 
         Returns:
             `FILE`, `value`, each file once.
         """
-        value = pl.col(self.column).alias("value")
-        ranges = [f(c).alias(f"{f.__name__} {c}") for c in at for f in (pl.min, pl.max)]
-        wanted = rows.group_by(value, *(pl.col(c) // _NEAR for c in at)).agg(ranges)
-        files = self.listed([f"{end}.{c}" for c in at for end in ("min", "max")])
-        lows = [pl.col(f"min.{c}") <= pl.col(f"max {c}") for c in at]
-        highs = [pl.col(f"max.{c}") >= pl.col(f"min {c}") for c in at]
+        value, whole = pl.col(self.column).alias("value"), [c for c in at if rows.schema[c].is_integer()]
+        ranges = [f(c).alias(f"{f.__name__} {c}") for c in whole for f in (pl.min, pl.max)]
+        wanted = rows.group_by(value, *(pl.col(c) // _NEAR for c in whole)).agg(ranges)
+        files = self.listed([f"{end}.{c}" for c in whole for end in ("min", "max")])
+        lows = [pl.col(f"min.{c}") <= pl.col(f"max {c}") for c in whole]
+        highs = [pl.col(f"max.{c}") >= pl.col(f"min {c}") for c in whole]
         may = pl.all_horizontal(meets.fill_null(value=True) for meets in (*lows, *highs))
         found = files.join(wanted, on="value").filter(may)
         return found.select("value", *FILE).unique(maintain_order=True)
@@ -97,6 +97,7 @@ class DataFiles:
             missing_columns="insert",  # of files that are older than a column
             extra_columns="ignore",
             storage_options=self._options,
+            credential_provider=None,
         )
 
     def write(self, rows: pl.DataFrame, value: Value) -> list[AddAction]:

@@ -35,7 +35,7 @@ def exchange(
         handle: a table that one column partitions.
         come: rows in the table's columns; none is equal `at` to one that stays.
         go: of rows of the table: `at`, and the column that partitions it; others of its columns are not used.
-        at: whole numbers, by which a row is told from all others.
+        at: columns by which a row is told from all others; by whole numbers fewer files are read.
         wrote: hears of each new file before the commit: the partition's value, the path, the rows.
         told: what `Lake.commit` takes besides.
 

@@ -100,20 +100,36 @@ class KafkaResource(dg.ConfigurableResource[None]):
         return {p: Watermarks(low[p], stable[p], high[p]) for p in partitions}
 
     def log(self, name: str, partition: int) -> PartitionLog:
-        """Give a partition's log as it is now, for `sluice.tiles`; read uncommitted.
+        """Give a partition's log as it is now; as `logs`."""
+        return self.logs(name, [partition])[partition]
+
+    def logs(self, name: str, partitions: Sequence[int]) -> dict[int, PartitionLog]:
+        """Give the logs of some partitions as they are now, for `sluice.tiles`; read uncommitted.
+
+        What concerns all of them is asked once.
 
         Raises:
             TopicMissingError, KafkaUnreachableError, KafkaReadError: as they say.
         """
-        marks = self.watermarks(name, [partition])[partition]
-        return PartitionLog(
-            self._config,
-            (name, partition),
-            (marks.low, marks.high),
+        if not partitions:
+            return {}
+        low, high = (self._offsets(name, partitions, spec) for spec in (_EARLIEST, _LATEST))
+        ask, broker_stamps = (
             partial(self._ask, name, doubt=partial(self.topic, name)),
-            broker_stamps=self._broker_stamps(name),
-            timeout=self.stall_seconds,
+            self._broker_stamps(name),
         )
+        config = self._config
+        return {
+            partition: PartitionLog(
+                config,
+                (name, partition),
+                (low[partition], high[partition]),
+                ask,
+                broker_stamps=broker_stamps,
+                timeout=self.stall_seconds,
+            )
+            for partition in partitions
+        }
 
     def read(
         self, name: str, ranges: Mapping[int, tuple[int, int]], *, max_rows: int, max_bytes: int

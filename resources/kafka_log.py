@@ -55,8 +55,13 @@ class PartitionLog:
         self._topic, self._partition = place
         self._broker_stamps = broker_stamps
         self._timeout = timeout
-        self._consumer = Consumer({**config, **_SHORT})
+        self._config = config
         self._ask = ask
+
+    @cached_property
+    def _consumer(self) -> Consumer:
+        """The client that reads stretches; where look-ups tell all, there is none."""
+        return Consumer({**self._config, **_SHORT})
 
     @cached_property
     def in_order(self) -> bool:

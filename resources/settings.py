@@ -5,6 +5,8 @@ cannot be used, naming the variable. Variables have the fields' names in capital
 count as unset.
 """
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -166,11 +168,16 @@ class Settings(BaseSettings):
 
 
 def settings() -> Settings:
-    """Read the environment now.
+    """Read the environment now; it is understood anew only where it has changed: every look-up asks.
 
     Raises:
         SettingsError: a variable has a value that cannot be used.
     """
+    return _understood(frozenset((n, v) for n, v in os.environ.items() if n.lower() in Settings.model_fields))
+
+
+@lru_cache(1)
+def _understood(_variables: frozenset[tuple[str, str]]) -> Settings:
     try:
         return Settings()
     except ValidationError as error:

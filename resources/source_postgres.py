@@ -9,19 +9,18 @@ load is bounded: so many rows a second, so many sessions. What fails is told wit
 
 import base64
 import json
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
 import psycopg
 
+from resources.source_ranges import SUMS, Pace, in_parts
 from sluice.compare.canonical import Texts, row_sum, row_text
 from sluice.compare.comparable import quoted
 from sluice.errors import SourceError, SourceUnreachableError
@@ -61,7 +60,7 @@ class PostgresSnapshot:
         dsn: where the database is.
         visible: what the snapshot sees.
         name: by which other sessions import it.
-        rows_per_second: the most rows that all sessions read in a second.
+        pace: of all sessions.
         parallel: how many sessions.
     """
 
@@ -73,11 +72,8 @@ class PostgresSnapshot:
     key: str  # the SQL of the first key column, ordered as the lake orders
     key_type: str
     paced: bool  # whether ranges can be asked for one by one
-    rows_per_second: int | None = None
+    pace: Pace
     parallel: int = 1
-    _asked: int = 0
-    _began: float = field(default_factory=time.monotonic)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def _values(self) -> list[str]:
         return [f"({self.source.columns[c.name]})" if c.name in self.source.columns else quoted(c.path[0])
@@ -87,25 +83,9 @@ class PostgresSnapshot:
         return self.texts.of(self._values(), "postgresql")
 
     def sums(self, bounds: Sequence[str], wanted: Sequence[int], at_once: int) -> Iterator[pl.DataFrame]:
-        """Count and sum up some ranges of keys (columns range, count, sum), `at_once` of them in a query.
-
-        Range n holds the keys from `bounds[n - 1]` on and before `bounds[n]`.
-        """
-        size = at_once if self.paced else len(bounds) + 1
-        parts: list[tuple[int, int]] = []
-        for number in wanted:
-            start, stop = parts[-1] if parts else (0, -1)
-            if stop == number and stop - start < size:
-                parts[-1] = (start, number + 1)
-            else:
-                parts.append((number, number + 1))
-        with ThreadPoolExecutor(self.parallel if self.paced else 1) as pool:
-            asked = [pool.submit(self.part, bounds, *part) for part in parts]
-            try:
-                for part in as_completed(asked):
-                    yield part.result()
-            finally:  # who stops asks for no more
-                pool.shutdown(wait=True, cancel_futures=True)
+        """Count and sum up some ranges of keys, `at_once` of them in a query."""
+        size, parallel = (at_once, self.parallel) if self.paced else (len(bounds) + 1, 1)
+        yield from in_parts(partial(self.part, bounds), wanted, size, parallel)
 
     def part(self, bounds: Sequence[str], start: int, stop: int) -> pl.DataFrame:
         """Count and sum up the ranges `[start, stop)`, in one query."""
@@ -116,9 +96,8 @@ class PostgresSnapshot:
             f"FROM {self.source.table} WHERE {where} GROUP BY 1"
         )
         found = self._fetch(query, [list(bounds[start : stop - 1]), *values])
-        schema = {"range": pl.Int64, "count": pl.Int64, "sum": pl.String}
-        rows = pl.DataFrame(found, schema=schema, orient="row")
-        self._pace(int(rows["count"].sum()))
+        rows = pl.DataFrame(found, schema=SUMS, orient="row")
+        self.pace.wait(int(rows["count"].sum()))
         return rows
 
     def _between(self, bounds: Sequence[str], start: int, stop: int) -> tuple[str, list[str]]:
@@ -137,7 +116,7 @@ class PostgresSnapshot:
         where, values = self._between(bounds, number, number + 1)
         query = f"SELECT {', '.join(self._texts())} FROM {self.source.table} WHERE {where}"
         found = self._fetch(query if most is None else f"{query} LIMIT {most + 1}", values)
-        self._pace(len(found))
+        self.pace.wait(len(found))
         return pl.DataFrame(found, schema=dict.fromkeys(self.texts.names, pl.String()), orient="row")
 
     def cuts(self, bounds: Sequence[str], number: int, parts: int) -> list[str]:
@@ -150,16 +129,6 @@ class PostgresSnapshot:
         )
         found = self._fetch(query, values)[0][0] or []
         return list(dict.fromkeys(text for text in found if text is not None))
-
-    def _pace(self, rows: int) -> None:
-        """Wait until so many rows may have been asked for."""
-        if not self.rows_per_second:
-            return
-        with self._lock:
-            self._asked += rows
-            pause = self._began + self._asked / self.rows_per_second - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
 
     def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with _talking(self.source), psycopg.connect(self.dsn, application_name=MARK) as session:
@@ -198,7 +167,7 @@ def snapshot_of(
             key=key,
             key_type=key_type,
             paced=paced,
-            rows_per_second=rows_per_second,
+            pace=Pace(rows_per_second),
             parallel=parallel,
         )
 

@@ -4,137 +4,22 @@ The lake proposes the ranges; both sides count and sum them up where their data 
 are cut again, by whichever side has more there, and only their last pieces are read, row by row.
 """
 
-# ruff: noqa: S608  # names and texts are quoted (sluice.compare.comparable)
-
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from resources.source_postgres import PostgresSnapshot
-from resources.table_sides import Side, opened
-from sluice.compare.canonical import Texts, parsed, row_sum, row_text
-from sluice.compare.comparable import quoted
+from resources.lake_texts import PARTS, LakeTexts, Range
+from resources.source_ranges import SUMS, Ranged
+from sluice.compare.canonical import Texts, parsed
 from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
 
 RANGE = 10_000  # rows of a range at first
 _AT_ONCE = 10  # ranges in a query
 _FEW = 2_000  # rows of a range that are compared one by one
-_PARTS = 16  # of a range that is cut
-_SAMPLE = 200_000  # keys that ranges are chosen by
-_BATCH = 500_000
-_MOST_RANGES = 20_000
 _KEEP_SECONDS = 10.0  # between two notes of what is equal
-
-
-@dataclass(frozen=True)
-class Range:
-    """Keys from `low` on and before `high`, as texts that the database reads; None: without end."""
-
-    low: str | None
-    high: str | None
-
-    @property
-    def bounds(self) -> tuple[list[str], int]:
-        """Give it as bounds, and which of the ranges between them it is."""
-        return [b for b in (self.low, self.high) if b is not None], int(self.low is not None)
-
-
-class LakeTexts:
-    """The lake's side in canonical text."""
-
-    def __init__(self, side: Side, texts: Texts, folder: Path) -> None:
-        self._connection = opened(folder)
-        self.texts = texts
-        side.show(self._connection, "lake", texts.keys)
-        self._key = quoted(texts.keys[0])
-        self._typed = self._connection.execute(f"SELECT typeof(any_value({self._key})) FROM lake").fetchall()[
-            0
-        ][0]
-
-    def close(self) -> None:
-        """Let go of the files."""
-        self._connection.close()
-
-    def _texts(self) -> list[str]:
-        return self.texts.of([quoted(name) for name in self.texts.names], "duckdb")
-
-    def bounds(self, size: int) -> list[str]:
-        """Choose keys, as texts, that cut the rows into ranges of about `size`."""
-        rows = self._connection.execute("SELECT count(*) FROM lake").fetchall()[0][0]
-        wanted = min(rows // size, _MOST_RANGES)
-        sample = self._connection.sql(f"SELECT {self._key} AS k FROM lake USING SAMPLE {_SAMPLE} ROWS").pl()
-        keys = sample["k"].drop_nulls().unique().sort()
-        step = max(1, len(keys) // (wanted + 1))
-        chosen = keys.gather_every(step, offset=step).head(wanted)
-        return [self._text(value) for value in chosen.to_list()]
-
-    def values(self, bounds: Sequence[str]) -> list[Any]:
-        """Read bounds as values of the key."""
-        query = f"SELECT CAST(b AS {self._typed}) FROM unnest(CAST(? AS VARCHAR[])) t(b)"
-        return [value for (value,) in self._connection.execute(query, [list(bounds)]).fetchall()]
-
-    @staticmethod
-    def _text(value: Any) -> str:
-        return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-    def sums(self, bounds: Sequence[Any], piece: "Range | None" = None) -> pl.DataFrame:
-        """Count and sum up the ranges between bounds (columns range, count, sum), in one scan."""
-        total = row_sum(row_text(self._texts()), "duckdb")
-        where, given = self._within(piece or Range(None, None))
-        query = f"SELECT {self._key} AS k, {total} AS h FROM lake WHERE {where}"
-        reader = self._connection.sql(query, params=given).to_arrow_reader(_BATCH)
-        schema = {"range": pl.Int64, "count": pl.Int64, "sum": pl.Int128}
-        parts = [pl.DataFrame(schema=schema)]
-        for batch in reader:
-            frame = pl.DataFrame(pl.from_arrow(batch))
-            edges = pl.Series(bounds, dtype=frame.schema["k"])
-            place = (
-                edges.search_sorted(frame["k"], side="right")
-                if len(edges)
-                else pl.repeat(0, frame.height, eager=True)
-            )
-            counted = frame.with_columns(range=place.cast(pl.Int64)).group_by("range")
-            parts.append(counted.agg(count=pl.len().cast(pl.Int64), sum=pl.col("h").cast(pl.Int128).sum()))
-        every = pl.concat(parts).group_by("range").agg(pl.col("count", "sum").sum())
-        return every.with_columns(pl.col("sum").cast(pl.String))
-
-    def _within(self, piece: Range) -> tuple[str, list[str]]:
-        terms, values = ["true"], []
-        for bound, sign in ((piece.low, ">="), (piece.high, "<")):
-            if bound is not None:
-                terms.append(f"{self._key} {sign} CAST(? AS {self._typed})")
-                values.append(bound)
-        return " AND ".join(terms), values
-
-    def count(self, piece: Range) -> int:
-        """Count the rows of a range."""
-        where, values = self._within(piece)
-        return int(
-            self._connection.execute(f"SELECT count(*) FROM lake WHERE {where}", values).fetchall()[0][0]
-        )
-
-    def cuts(self, piece: Range) -> list[str]:
-        """Give keys that cut a range into parts of about the same size."""
-        where, values = self._within(piece)
-        shares = [n / _PARTS for n in range(1, _PARTS)]
-        query = f"SELECT quantile_disc({self._key}, {shares}) FROM lake WHERE {where}"
-        found = self._connection.execute(query, values).fetchall()[0][0] or []
-        return [self._text(value) for value in dict.fromkeys(found) if value is not None]
-
-    def rows(self, piece: Range) -> pl.DataFrame:
-        """Read the canonical texts of a range's rows."""
-        where, values = self._within(piece)
-        names = zip(self._texts(), self.texts.names, strict=True)
-        told = ", ".join(f"{text} AS {quoted(name)}" for text, name in names)
-        found: pl.DataFrame = self._connection.sql(
-            f"SELECT {told} FROM lake WHERE {where}", params=values
-        ).pl()
-        return found
 
 
 @dataclass
@@ -147,7 +32,7 @@ class Progress:
 
 
 def differing(
-    lake: LakeTexts, source: PostgresSnapshot, progress: Progress, say: Callable[[str], None]
+    lake: LakeTexts, source: Ranged, progress: Progress, say: Callable[[str], None]
 ) -> tuple[list[Range], Compared]:
     """Give the ranges whose checksums differ, and the counts; those known to be equal are not asked for."""
     bounds = lake.bounds(RANGE) if progress.bounds is None else progress.bounds
@@ -155,8 +40,7 @@ def differing(
     known = pl.col("range").is_in(list(progress.equal))
     here, before = sums.filter(~known), int(sums.filter(known)["count"].sum())
     wanted = [n for n in range(len(bounds) + 1) if n not in progress.equal]
-    schema = {"range": pl.Int64, "count": pl.Int64, "sum": pl.String}
-    parts, unkept, looked = [pl.DataFrame(schema=schema)], [pl.DataFrame(schema=schema)], time.monotonic()
+    parts, unkept, looked = [pl.DataFrame(schema=SUMS)], [pl.DataFrame(schema=SUMS)], time.monotonic()
     for part in source.sums(bounds, wanted, _AT_ONCE):
         parts.append(part)
         unkept.append(part)
@@ -174,7 +58,7 @@ def differing(
 
 
 def rows_of(
-    lake: LakeTexts, source: PostgresSnapshot, ranges: Sequence[Range], most: int
+    lake: LakeTexts, source: Ranged, ranges: Sequence[Range], most: int
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Compare ranges down to the row; give `most` differences, and how many there are of each kind."""
     listed: list[pl.DataFrame] = []
@@ -184,7 +68,7 @@ def rows_of(
         piece = waiting.pop()
         rows = source.rows(*piece.bounds, _FEW) if lake.count(piece) <= _FEW else None
         if rows is None or rows.height > _FEW:
-            cuts = lake.cuts(piece) if rows is None else source.cuts(*piece.bounds, _PARTS)
+            cuts = lake.cuts(piece) if rows is None else source.cuts(*piece.bounds, PARTS)
             inside = [cut for cut in cuts if cut not in (piece.low, piece.high)]
             if inside:
                 waiting += reversed(_unequal(lake, source, [piece.low, *inside, piece.high]))
@@ -200,7 +84,7 @@ def rows_of(
     return pl.concat(listed).head(most), counts
 
 
-def _unequal(lake: LakeTexts, source: PostgresSnapshot, ends: Sequence[str | None]) -> list[Range]:
+def _unequal(lake: LakeTexts, source: Ranged, ends: Sequence[str | None]) -> list[Range]:
     """Give the pieces between ends whose checksums differ."""
     pieces = [Range(low, high) for low, high in pairwise(ends)]
     bounds = [end for end in ends if end is not None]

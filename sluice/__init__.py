@@ -3,7 +3,7 @@
 from sluice.columns import Document
 from sluice.contract import Changes, Debezium, Events, Json
 from sluice.partitions import Daily, Hourly
-from sluice.sources import Delta, Parquet, Postgres
+from sluice.sources import Delta, Mongo, Parquet, Postgres
 
 __all__ = [
     "Changes",
@@ -14,6 +14,7 @@ __all__ = [
     "Events",
     "Hourly",
     "Json",
+    "Mongo",
     "Parquet",
     "Postgres",
 ]

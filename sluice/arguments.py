@@ -15,10 +15,11 @@ import polars as pl
 from sluice.contract import REQUIRED, Changes, Debezium, Events, Json, Stream
 from sluice.partitions import Daily, Hourly, parse_start
 from sluice.schema_problems import Found
-from sluice.sources import Delta, Parquet, Postgres
+from sluice.sources import Delta, Mongo, Parquet, Postgres
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_NAMESPACE = re.compile(r"[^\s./\\\"$\0]{1,63}\.[^$\0]+")  # as MongoDB allows
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
 _TEAM = re.compile(r"team:.+")
 _TAG = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
@@ -123,8 +124,8 @@ _STREAM: tuple[Check, ...] = (
     ("epoch", _epoch, f"an integer from 1 to {_MOST_EPOCHS}"),
     (
         "source",
-        lambda value: value is None or isinstance(value, Delta | Parquet | Postgres),
-        "None, Delta(uri=…), Parquet(path=…) or Postgres(table=…, connection=…)",
+        lambda value: value is None or isinstance(value, Delta | Parquet | Postgres | Mongo),
+        "None, Delta(uri=…), Parquet(path=…), Postgres(table=…, connection=…) or Mongo(collection=…, …)",
     ),
     ("owners", _owners, "a list of 'team:name' or e-mail addresses"),
     (
@@ -179,6 +180,20 @@ _INNER: tuple[tuple[str, type, str, Callable[[Any], bool], str], ...] = (
     ("value", Debezium, "binary", lambda value: value in _BINARY, f"one of {', '.join(map(repr, _BINARY))}"),
     ("value", Debezium, "decimal", lambda value: value in _DECIMAL, "None, 'precise', 'string' or 'double'"),
     ("value", Debezium, "unwrapped", lambda value: isinstance(value, bool), "True or False"),
+    (
+        "source",
+        Mongo,
+        "collection",
+        _text(_NAMESPACE),
+        "text such as 'shop.customers': database, dot, collection",
+    ),
+    (
+        "source",
+        Mongo,
+        "messages",
+        lambda value: value is None or _text(_TOPIC)(value),
+        "None, or a topic",
+    ),
     ("partitions", Hourly, "start", _start, "text such as '2026-01-01' or '2026-01-01-05:00'"),
     ("partitions", Daily, "start", _start, "text such as '2026-01-01'"),
     ("partitions", Daily, "timezone", _zone, "a time zone such as 'UTC' or 'Europe/Berlin'"),

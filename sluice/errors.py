@@ -380,8 +380,9 @@ class ReconciliationRunsError(PermanentError):
 class MarkerLateError(RetryableError):
     """The lake cannot be brought past a position of its source."""
 
-    def __init__(self, stream: str, awaited: str, seconds: float) -> None:
-        super().__init__(
-            f"stream {stream!r}: {awaited} did not come within {seconds:.0f} s; see that the connector runs "
-            "and delivers logical messages, or name their topic in `messages` of the source"
+    def __init__(self, stream: str, awaited: str, seconds: float, fix: str = "") -> None:
+        fix = fix or (
+            "see that the connector runs and delivers logical messages, or name their topic in `messages` of "
+            "the source"
         )
+        super().__init__(f"stream {stream!r}: {awaited} did not come within {seconds:.0f} s; {fix}")

@@ -9,11 +9,12 @@ from difflib import get_close_matches
 
 import polars as pl
 
-from sluice.arguments import arguments
+from sluice.arguments import arguments, shown
 from sluice.columns import Column
 from sluice.contract import REQUIRED, Changes, Debezium, Stream
 from sluice.errors import Problem
 from sluice.schema_problems import Found, document_problems, schema_problems
+from sluice.sources import Mongo
 
 _DIMENSION = ("valid_from", "valid_to", "is_current", "version")  # with history
 _LOSERS = frozenset({"topic", "epoch", "partition", "offset", "verdict", "tile"}) | {
@@ -41,10 +42,22 @@ def problems(stream: Stream, file: str) -> list[Problem]:
         found += wrong
         of_documents = isinstance(stream.value, Debezium) and stream.value.source == "mongodb"
         found += document_problems(columns, of_documents=of_documents)
+        found += _source(stream)
         if columns:
             named = {argument for argument, _, _ in found}
             found += [one for one in _references(stream, columns) if one[0] not in named]
     return [Problem(file, stream.name or "(without a name)", *one) for one in found]
+
+
+def _source(stream: Stream) -> list[Found]:
+    """Tell of a source whose position the stream's changes do not tell."""
+    value = stream.value
+    told = isinstance(value, Debezium) and value.source == "mongodb" and not value.unwrapped
+    if told or not isinstance(stream.source, Mongo):
+        return []
+    return [
+        ("source", shown(stream.source), "Mongo(…) with value=Debezium('mongodb'), which tells its place")
+    ]
 
 
 def all_problems(streams: Sequence[tuple[Stream, str]]) -> list[Problem]:

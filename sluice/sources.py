@@ -51,4 +51,22 @@ class Postgres:
         return f"PostgreSQL {self.connection}: {self.table}"
 
 
-Source = Delta | Parquet | Postgres
+@dataclass(frozen=True, kw_only=True)
+class Mongo:
+    """A collection of MongoDB, of whose documents the contract's columns name members by their paths.
+
+    `collection` is its name with its database; `connection` the name of its address in `SOURCE_CONNECTIONS`;
+    `messages` another topic that shows how far the connector has come, beside the stream's own: its worker's
+    offsets, or changes of a collection that is written more often.
+    """
+
+    collection: str
+    connection: str
+    messages: str | None = None
+
+    def __str__(self) -> str:
+        """Name it in a report."""
+        return f"MongoDB {self.connection}: {self.collection}"
+
+
+Source = Delta | Parquet | Postgres | Mongo

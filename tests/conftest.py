@@ -22,20 +22,20 @@ from sluice.errors import DownloadError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
-# Seconds that the longest files take alone. They begin first, so that no worker is left with one at the end,
-# and what waits for servers runs beside what needs the processor (`--no-loadscope-reorder` keeps this order).
-LONGEST = {
-    "e2e/test_soak.py": 500,
-    "e2e/test_crashes.py": 480,
-    "integration/test_debezium_postgres.py": 240,
-    "e2e/test_crashes_s3.py": 200,
-    "e2e/test_shop.py": 180,
-    "integration/test_store_outages.py": 150,
-    "integration/test_brokers.py": 130,
-    "e2e/test_crashes_gold.py": 120,
-    "integration/test_online_retail.py": 100,
-    "integration/test_shapes_of_changes.py": 100,
-}
+# The files that take longest begin first, so that no worker is left alone with one at the end, and what waits
+# for servers runs beside what needs the processor (xdist keeps this order by `--no-loadscope-reorder`).
+LONGEST = (
+    "e2e/test_crashes.py",
+    "e2e/test_soak.py",
+    "integration/test_debezium_postgres.py",
+    "e2e/test_shop.py",
+    "integration/test_store_outages.py",
+    "integration/test_brokers.py",
+    "e2e/test_crashes_s3.py",
+    "e2e/test_crashes_gold.py",
+    "integration/test_online_retail.py",
+    "integration/test_shapes_of_changes.py",
+)
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -49,8 +49,8 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the others come as they are named."""
-    here = Path(__file__).parent
-    items.sort(key=lambda item: -LONGEST.get(item.path.relative_to(here).as_posix(), 0))
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
 
 
 @pytest.fixture(scope="session")

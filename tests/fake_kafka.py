@@ -40,7 +40,9 @@ class FakeLog:
     def _known(self) -> pl.DataFrame:
         size, kept = vars(self).get("_kept", (-1, None))
         if size != (len(self.records), self.high):
-            rows = [(o, r["timestamp_ms"]) for o, r in self.records.items()]
+            rows = [
+                (o, r["timestamp_ms"]) for o, r in list(self.records.items())
+            ]  # another thread may produce
             kept = pl.DataFrame(rows, schema={"offset": pl.Int64, "stamp": pl.Int64}, orient="row")
             vars(self)["_kept"] = (len(self.records), self.high), kept
         return kept
@@ -107,8 +109,8 @@ class FakeKafka:
             for p in partitions
         }
 
-    def log(self, name, partition) -> FakeLog:
-        return self.topics[name][partition]
+    def logs(self, name, partitions) -> dict[int, FakeLog]:
+        return {partition: self.topics[name][partition] for partition in partitions}
 
     def compacts(self, name) -> bool:  # noqa: ARG002  # as the resource
         return False
@@ -198,8 +200,8 @@ class KafkaInMemory(KafkaResource):
     def watermarks(self, name, partitions):
         return _FAKES[self.fake].watermarks(name, partitions)
 
-    def log(self, name, partition):
-        return _FAKES[self.fake].log(name, partition)
+    def logs(self, name, partitions):
+        return _FAKES[self.fake].logs(name, partitions)
 
     def read(self, name, ranges, *, max_rows, max_bytes):
         return _FAKES[self.fake].read(name, ranges, max_rows=max_rows, max_bytes=max_bytes)

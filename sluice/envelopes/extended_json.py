@@ -19,7 +19,7 @@ from sluice.errors import NotExtendedJsonError
 from sluice.json.strict import is_unicode, parse
 
 DEEPEST = 200  # levels of a document; the server keeps 100
-_OPTIONS: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
+OPTIONS: CodecOptions[Any] = CodecOptions(datetime_conversion=DatetimeConversion.DATETIME_MS)
 _CANONICAL = json_util.JSONOptions(
     json_mode=json_util.JSONMode.CANONICAL, datetime_conversion=DatetimeConversion.DATETIME_MS
 )
@@ -41,9 +41,14 @@ def from_bson(data: bytes) -> Any:
         NotExtendedJsonError: the bytes are no BSON document.
     """
     try:
-        return document(json_util.dumps(bson.decode(data, _OPTIONS), json_options=_CANONICAL))
+        return document(text_of(bson.decode(data, OPTIONS)))
     except (BSONError, ValueError, OverflowError) as error:
         raise NotExtendedJsonError(f"bytes that are no BSON ({error})") from error
+
+
+def text_of(decoded: Mapping[str, Any]) -> str:
+    """Write a document that `bson` decoded by `OPTIONS` as canonical Extended JSON."""
+    return json_util.dumps(decoded, json_options=_CANONICAL)
 
 
 def canonical(value: Any, depth: int = 0) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.crash import seam
 from tests.crash.forks import Child, Forks
-from tests.crash.scenarios import ALL, BEFORE, HALF, SCENARIOS, Scenario, contract, send
+from tests.crash.scenarios import ALL, BEFORE, HALF, SCENARIOS, Scenario, contract, send, source
 from tests.crash.seam import Death, Event
 from tests.crash.sites import sites
 
@@ -166,6 +166,7 @@ class Enumerated:
         shutil.copytree(self.folder / state / "lake", folder / "lake")
         (folder / "streams").mkdir()
         (folder / "streams" / "crash.py").write_text(contract(**rules))
+        source().write_parquet(folder / "streams" / "accounts.parquet")
         return folder
 
     def _expected(self, scenario: Scenario) -> Path:

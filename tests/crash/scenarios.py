@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -25,11 +26,12 @@ VISITS, ACCOUNTS, LOST = "crash.visits", "crash.accounts", "crash.lost"
 _CONTRACT = '''"""Visits of pages, the accounts of who visits, and a topic that loses records."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
 
-from sluice import Changes, Daily, Events, Json
+from sluice import Changes, Daily, Events, Json, Parquet
 
 
 class Visit(pa.DataFrameModel):
@@ -61,6 +63,7 @@ visits, lost = events("crash.visits"), events("crash.lost")
 accounts = Changes(
     topic="crash.accounts", value=Json(), schema=Account, key="account", sequence="number",
     delete_when=pl.col("gone"), history=True, partitions=Daily(start="{start}"),
+    source=Parquet(path=str(Path(__file__).with_name("accounts.parquet"))),
 )
 '''
 
@@ -102,6 +105,15 @@ ALL = [_over(EVENTS, 0, 3), _over(CHANGES, 0, 3), *LOSING]
 BEFORE = (TODAY - timedelta(hours=1)).isoformat()  # when yesterday's tile was open
 HALF = [_over(f"{EVENTS} or {CHANGES} or {BASE.format('lost')}", 0, 2)]
 FOLLOWED = {"continuous": ["--streams", "visits,accounts", "--rows", "70", "--upkeep", "0.3"]}
+REPAIRING = [
+    {
+        "select": 'key:"reconciliation/accounts"',
+        "tiles": None,
+        "config": {"reconciliation_accounts": {"repair": "yes"}},
+        "read_at": NOW.isoformat(),
+    },
+    {"job": "reconcile", "config": {"streams": ["accounts"], "against": "log"}},
+]
 SCENARIOS = [
     Scenario("events", "empty", [_over(EVENTS, 0, 3)]),
     Scenario("changes", "empty", [_over(CHANGES, 0, 3)]),
@@ -126,6 +138,7 @@ SCENARIOS = [
         "whole",
         [{"job": "acknowledge_loss", "config": {"stream": "lost", "reason": "a test"}}],
     ),
+    Scenario("reconcile and repair", "whole", REPAIRING, again=[step | {"ahead": 60} for step in REPAIRING]),
     Scenario("continuous", "half", [FOLLOWED | {"until": "caught_up"}]),
     Scenario(
         "continuous worker",
@@ -134,6 +147,21 @@ SCENARIOS = [
         again=[FOLLOWED | {"until": "caught_up"}],
     ),
 ]
+
+
+def _changes(count: int) -> list[dict[str, Any]]:
+    return [
+        {"account": n % 11, "number": n * 37 % 101, "place": f"p{n % 4}", "gone": n % 9 == 0}
+        for n in range(count)
+    ]
+
+
+def source() -> pl.DataFrame:
+    """Give the accounts as their source has them: one change never came to Kafka, and one account."""
+    newest = {row["account"]: row for row in sorted(_changes(50), key=lambda row: row["number"])}
+    there = [row for row in newest.values() if not row["gone"]]
+    there[0] = there[0] | {"number": 1000, "place": "mended"}
+    return pl.DataFrame([*there, {"account": 77, "number": 1, "place": "lost", "gone": False}])
 
 
 def send(servers: str, batch: int) -> None:
@@ -154,13 +182,11 @@ def send(servers: str, batch: int) -> None:
         visits += [Record(value, _ms(at), partition=n % 2)] * (2 if n % 15 == 0 else 1)
     changes = [
         Record(
-            json.dumps(
-                {"account": n % 11, "number": n * 37 % 101, "place": f"p{n % 4}", "gone": n % 9 == 0}
-            ).encode(),
+            json.dumps(change).encode(),
             _ms(begin + timedelta(hours=1.2 * n) if batch == 1 else today),
             partition=n % 2,
         )
-        for n in range(50 if batch == 1 else 20)
+        for n, change in enumerate(_changes(50 if batch == 1 else 20))
     ]
     lost = [Record(r.value, _ms(late if batch == 1 else today)) for r in visits[:12]]
     for topic, records, partitions in ((VISITS, visits, 2), (ACCOUNTS, changes, 2), (LOST, lost, 1)):

@@ -7,7 +7,7 @@ often its runs were killed: all rows of all tables, without times of day, ids of
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import polars as pl
 from deltalake import DeltaTable
 
 import resources.lake
-from assets import aftermath, continuous, ingest, maintenance
+from assets import aftermath, continuous, ingest, maintenance, reconcile_tables, verdicts
 from resources.lake import Lake
 from resources.outages import LostRace
 from resources.streams import load_streams
-from sluice.tables import LEDGER_TABLE
+from sluice.tables import LEDGER_TABLE, REPAIR, REPAIR_PARTITION, TILES_TABLE
 from tests.crash import seam
 from tests.running import Project
 
@@ -53,8 +53,7 @@ def run(
     """
     resources.lake._CONFIGURATION["delta.checkpointInterval"] = str(checkpoint_every)
     if now:
-        moment = datetime.fromisoformat(now)
-        ingest.datetime = type("Then", (datetime,), {"now": classmethod(lambda _, __: moment)})
+        _clock(ingest, datetime.fromisoformat(now))
     made = project(folder, servers)
     if log:
         at = dict(death) if death else None
@@ -68,6 +67,7 @@ def run(
         if "maintain" in step:
             tidy(made, **step["maintain"])
             continue
+        _clocks(step)
         if "races_lost" in step:
             lose(step["races_lost"], step["table"])
         if "job" in step:
@@ -81,6 +81,19 @@ def run(
     if save or expected:
         prove(made)
         _save(made, Path(save)) if save else _compare(made, Path(expected))
+
+
+def _clocks(step: Mapping[str, Any]) -> None:
+    """Read a source at a time that is told, and find the lease of one that died over."""
+    if "read_at" in step:
+        _clock(reconcile_tables, datetime.fromisoformat(step["read_at"]))
+    if "ahead" in step:
+        _clock(verdicts, datetime.now(UTC) + timedelta(seconds=step["ahead"]))
+
+
+def _clock(module: Any, moment: datetime) -> None:
+    """Let a module believe that it is that time."""
+    module.datetime = type("Then", (datetime,), {"now": classmethod(lambda _, __: moment)})
 
 
 def follow(made: Project, step: Mapping[str, Any]) -> None:
@@ -122,8 +135,37 @@ def state(made: Project) -> dict[str, pl.DataFrame]:
     """Give all tables of a lake, sorted, without what only tells of runs."""
     root = Path(made.uri)
     names = sorted(p.parent.relative_to(root).as_posix() for p in root.glob("*/*/_delta_log"))
-    found = {n: _plain(made.table(n)) for n in names if not n.startswith("system/") or n in _OURS}
-    return found | {LEDGER_TABLE.name: accounts(made.table(LEDGER_TABLE.name))}
+    found = {n: made.table(n) for n in names if not n.startswith("system/") or n in _OURS}
+    if TILES_TABLE.name in found:
+        found[TILES_TABLE.name] = _begun(found[TILES_TABLE.name], found)
+    ledger = _repaired(made.table(LEDGER_TABLE.name))
+    return {n: _plain(_repaired(rows)) for n, rows in found.items()} | {LEDGER_TABLE.name: accounts(ledger)}
+
+
+def _begun(tiles: pl.DataFrame, found: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Leave out the tiles of repairs that died before bronze had anything of them."""
+    had = [
+        rows.select(pl.lit(name.split("/")[1]).alias("stream"), "tile").unique()
+        for name, rows in found.items()
+        if name.startswith("bronze/")
+    ]
+    repairs = pl.col("tile").str.starts_with(REPAIR)
+    begun = tiles.filter(repairs).join(pl.concat(had), on=["stream", "tile"], how="semi") if had else tiles
+    return pl.concat([tiles.filter(~repairs), begun]) if had else tiles
+
+
+def _repaired(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give what repairs wrote without their reports' names, and counted from their first offset."""
+    partition = next((n for n in ("partition", "_partition") if n in rows.columns), None)
+    if partition is None:
+        return rows
+    ours = pl.col(partition) == REPAIR_PARTITION
+    offsets = [n for n in ("offset", "_offset", "first_offset", "next_offset") if n in rows.columns]
+    first = pl.col(offsets[0]).filter(ours).min() if offsets else pl.lit(0)
+    told = {n: pl.col(n) - first for n in offsets}
+    told |= {n: pl.lit(REPAIR) for n in ("tile", "_tile") if n in rows.columns}
+    told |= {"headers": pl.lit(None)} if "headers" in rows.columns else {}
+    return rows.with_columns(pl.when(ours).then(value).otherwise(n).alias(n) for n, value in told.items())
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:

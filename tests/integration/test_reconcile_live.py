@@ -10,7 +10,8 @@ import polars as pl
 import psycopg
 import pytest
 
-from assets.reconcile import Asked, reconcile
+from assets.asked import Asked
+from assets.reconcile import reconcile
 from demo.postgres import Postgres as Server
 from resources.lake import Lake
 from resources.source_postgres import PostgresSnapshot

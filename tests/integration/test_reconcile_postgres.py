@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from demo.postgres import Postgres as Server
+from resources.lake_texts import LakeTexts
 from resources.source_postgres import snapshot_of
 from resources.table_sides import Side
-from resources.text_compare import LakeTexts, Progress, differing, rows_of
+from resources.text_compare import Progress, differing, rows_of
 from sluice import Postgres
 from sluice.columns import model_columns, to_storage
 from sluice.compare.canonical import Texts, comparable

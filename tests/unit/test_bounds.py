@@ -53,6 +53,21 @@ def test_the_ranges_of_all_tiles_tile_the_log(lake):
         assert all(a.next_offset == b.first_offset for a, b in pairwise(own))
 
 
+def test_what_concerns_all_partitions_is_asked_once(lake, monkeypatch):
+    """However many partitions a topic has, and not at all where no bound is due."""
+    kafka = FakeKafka()
+    kafka.create("t", 64)
+    for i in range(128):
+        send(kafka, value(f"o{i}", "1.00", i), i, i % 64)
+    asked: list[int] = []
+    logs = kafka.logs
+    monkeypatch.setattr(kafka, "logs", lambda name, some: asked.append(len(some)) or logs(name, some))
+    for _ in range(2):
+        found = bounds.ensure(lake, kafka, STREAM, HOURS[:2], NOW)
+        assert {b.partition for b in found} == set(range(64))
+    assert asked == [64, 0]
+
+
 def test_asking_for_a_tile_writes_the_bounds_before_it_and_no_data(lake):
     load(lake, busy_log(), STREAM, [HOURS[2]])
     assert written(lake)["tile"].unique().sort().to_list() == HOURS[:3]

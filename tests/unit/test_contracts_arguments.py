@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 
-from sluice import Changes, Daily, Debezium, Events, Hourly, Json, tables
+from sluice import Changes, Daily, Debezium, Events, Hourly, Json, Mongo, tables
 from sluice.contract import REQUIRED
 from sluice.errors import ContractError
 from sluice.problems import _LOSERS, all_problems, problems
@@ -145,6 +145,18 @@ def test_a_wrong_argument_of_events_is_named(argument, value):
 )
 def test_a_wrong_argument_of_changes_is_named(argument, value):
     assert found(Changes, **{argument.partition(".")[0]: value}) == {argument}
+
+
+def test_a_collection_is_the_source_of_changes_that_tell_their_cluster_time():
+    right = Mongo(collection="shop.orders.archive", connection="shop", messages="connect-offsets")
+    assert found(Changes, value=Debezium("mongodb"), source=right) == set()
+    for value in (Json(), Debezium("postgresql"), Debezium("mongodb", unwrapped=True)):
+        assert found(Changes, value=value, source=right) == {"source"}
+    for collection in ("orders", ".orders", "shop.", "a b.orders", "shop.$x", 5):
+        wrong = Mongo(collection=collection, connection="shop")
+        assert found(Changes, value=Debezium("mongodb"), source=wrong) == {"source.collection"}
+    wrong = Mongo(collection="shop.orders", connection="shop", messages="no topic")
+    assert found(Changes, value=Debezium("mongodb"), source=wrong) == {"source.messages"}
 
 
 def test_debezium_says_itself_what_is_deleted():

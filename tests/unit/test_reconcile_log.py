@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from assets.reconcile import Asked, reconcile
+from assets.asked import Asked
+from assets.reconcile import reconcile
 from assets.verdicts import standing
 from resources.lake import Lake
 from sluice import tables

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from assets.reconcile import Asked, reconcile
+from assets.asked import Asked
+from assets.reconcile import reconcile
 from assets.verdicts import DIFFERENCES_TABLE, VERDICTS_TABLE, alone, standing
 from resources.lake import Lake
 from resources.table_compare import compare

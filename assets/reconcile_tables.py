@@ -1,0 +1,39 @@
+"""The lake held against a table of files: quiescent, or up to a value of the sequence."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import polars as pl
+
+from assets.asked import Looked, Work
+from assets.images import beyond, image
+from assets.repair import Moment
+from resources.table_compare import compare
+from resources.table_sides import Side, source_side
+from sluice import sources
+from sluice.contract import Changes, Stream
+from sluice.errors import SourceError
+
+
+def look_at_tables(work: Work) -> Looked:
+    """Compare with a table or files, quiescent or up to a value of the sequence."""
+    source, names = work.stream.source, [column.name for column in work.stream.columns]
+    if not isinstance(source, sources.Delta | sources.Parquet):
+        raise SourceError(repr(source), "no table", "name one")
+    moment = Moment(datetime.now(UTC))
+    there, position = source_side(work.lake, source, names, work.folder)
+    here, version = image(work.lake, work.stream, names, work.folder)
+    if work.asked.upto is not None:
+        if not isinstance(work.stream, Changes) or not work.stream.sequences:
+            raise SourceError(f"of {work.stream.name!r}", "`upto` asks for a `sequence`", "name one")
+        keys = beyond(work.lake, work.stream, there, work.asked.upto)
+        here, there = _without(here, work.stream, keys), _without(there, work.stream, keys)
+        position += f", {work.stream.sequences[0]} up to {work.asked.upto}"
+    found = compare(here, there, work.stream.keys, folder=work.folder, most=work.asked.most)
+    return Looked(str(source), position, version, found, moment)
+
+
+def _without(side: Side, stream: Stream, keys: pl.DataFrame) -> Side:
+    """Leave some keys out of a comparison."""
+    nothing = pl.DataFrame(schema={name: stream.column(name).storage for name in side.names})
+    return replace(side, instead=(keys, nothing))

@@ -1,0 +1,185 @@
+"""A collection that others write to, held against the lake as of one cluster time, by the real client."""
+
+import random
+import time
+
+import polars as pl
+import pytest
+from bson import ObjectId
+
+from resources.source_mongodb import MongoSnapshot
+from sluice import tables
+from tests.engine import prove
+from tests.mongodb_live import NAME, TOPIC, Alive, Named, contract, document, lived, run
+
+
+@pytest.fixture
+def live(tmp_path, monkeypatch):
+    """See `lived`."""
+    with lived(tmp_path, monkeypatch) as made:
+        yield made
+
+
+@pytest.mark.parametrize("history", [False, True])
+def test_live_writes_change_nothing_in_the_verdict(live, history):
+    lake, kafka, _, connector = live
+    stream = contract(history=history)
+    for key in range(200):
+        connector.write(key, document(key))
+    connector.deliver()
+    with Alive(connector) as others:
+        for _ in range(2):
+            before = others.writes
+            verdict = run(lake, kafka, stream).verdict
+            assert verdict.compared.equal, verdict.compared.rows
+            assert verdict.compared.source_rows > 100
+            assert "cluster time" in verdict.position
+            assert others.writes > before, "others wrote meanwhile"
+    prove(lake, stream)
+
+
+def test_what_is_wrong_in_the_lake_is_found_while_others_write(live):
+    lake, kafka, _, connector = live
+    stream = contract()
+    for key in (*range(100), 1001, 1002, 1003):
+        connector.write(key, document(key))
+    connector.deliver()
+    with Alive(connector):
+        assert run(lake, kafka, stream).verdict.compared.equal
+        table = tables.dimension(stream)
+        handle = lake.ensure(table)
+        rows = lake.scan(handle).collect()
+        amount = (
+            pl.when(pl.col("id") == 1002).then(pl.lit("0.01").cast(pl.Decimal(20, 4))).otherwise("amount")
+        )
+        name = pl.when(pl.col("id") == 1003).then(pl.lit("tampered")).otherwise("name").alias("name")
+        wrong = rows.filter(pl.col("id") != 1001).with_columns(amount.alias("amount"), name)
+        lake.commit(handle, wrong.select(list(table.columns)), mode="overwrite", predicate="id > -1")
+        done = run(lake, kafka, stream, repair="yes")
+    rows = done.told.filter(pl.col("key").str.contains("100"))
+    told = {(row["kind"], row["key"], *row["columns"]) for row in rows.to_dicts()}
+    assert told == {
+        ("missing", '{"id": 1001}'),
+        ("different", '{"id": 1002}', "amount"),
+        ("different", '{"id": 1003}', "name"),
+    }
+    assert "tampered" not in str(done.told.to_dicts()), "personal values are masked"
+    assert "changes of mongodb cannot be written" in done.verdict.repair
+
+
+def test_lost_changes_are_found(live):
+    lake, kafka, _, connector = live
+    stream = contract()
+    for key in (*range(20), 1001, 1002):
+        connector.write(key, document(key))
+    connector.deliver()
+    connector.loses = True
+    connector.write(1001, document(1001, more="lost"))
+    connector.write(1002, None)
+    connector.write(1003, document(1003))
+    with Alive(connector, keys=range(20)):
+        found = run(lake, kafka, stream).verdict.compared
+    assert (found.missing, found.extra, found.different) == (1, 1, 1)
+    assert found.rows.filter(kind="different").row(0, named=True)["columns"] == ["rest"]
+
+
+def test_a_document_that_no_column_can_hold_is_told_and_none_is_dropped(live):
+    lake, kafka, server, connector = live
+    stream = contract()
+    for key in range(10):
+        connector.write(key, document(key))
+    server.write(NAME, 4, document(4, amount="much"))
+    server.write(NAME, "text", document("text"))
+    connector.deliver()
+    with Alive(connector, keys=range(3)):
+        found = run(lake, kafka, stream).verdict.compared
+    assert (found.missing, found.extra, found.different) == (1, 0, 1)
+    assert found.rows.filter(kind="missing")["id"].to_list() == [None]
+    assert found.rows.filter(kind="different")["columns"].to_list() == [["amount"]]
+
+
+def ids(kind: str, count: int) -> list:
+    rng = random.Random(5)  # noqa: S311
+    made = [bytes(rng.randbytes(12)) for _ in range(count)]
+    if kind == "ObjectId":
+        return [ObjectId(one) for one in made]
+    texts = [f"{one.hex()[:4]} ä €" for one in made]
+    return texts if kind == "text" else [*texts[::2], *(ObjectId(one) for one in made[::2])]
+
+
+def test_a_later_change_that_silver_refused_hides_no_rows(live):
+    lake, kafka, _, connector = live
+    for key in range(20):
+        connector.write(key, document(key))
+    connector.deliver()
+    stamp = int(time.time() * 1000)
+    for value in (b"\xff{", b"{", None, b"[]", b'{"source": 5}', b'{"source": {"ts_ms": "x", "ord": -1}}'):
+        kafka.produce(TOPIC, value, stamp_ms=stamp, key=b"\xff")
+    with Alive(connector, keys=["refused"]):
+        found = run(lake, kafka, contract(), most=50).verdict.compared
+    assert found.lake_rows == 20
+    assert (found.extra, found.different) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["ObjectId", "text", "both"])
+def test_ranges_are_asked_for_by_the_keys_own_type(live, monkeypatch, kind):
+    lake, kafka, server, connector = live
+    monkeypatch.setattr("resources.text_compare.RANGE", 20)
+    monkeypatch.setattr("resources.text_compare._FEW", 8)
+    stream = contract(schema=Named)
+    keys = ids(kind, 120)
+    for key in keys:
+        connector.write(key, {"_id": key, "name": "n"})
+    connector.deliver()
+    server.write(NAME, keys[3], {"_id": keys[3], "name": "changed"})
+    server.write(NAME, keys[5], None)
+    with Alive(connector, keys=keys[:1]):
+        found = run(lake, kafka, stream, parallel=2).verdict.compared
+    mine = found.rows.filter(pl.col("id").is_in([str(keys[3]), str(keys[5])])).sort("kind")
+    assert mine["kind"].to_list() == ["different", "extra"]
+    bounded = [one for one in server.asked if one.get("filter", {}).get("_id")]
+    assert bool(bounded) == (kind != "both")
+    assert all(one["readConcern"]["level"] == "snapshot" for one in server.asked)
+    times = {
+        one["readConcern"]["atClusterTime"] for one in server.asked if "atClusterTime" in one["readConcern"]
+    }
+    assert len(times) == 1, "all sessions read one snapshot"
+
+
+def test_one_that_was_stopped_goes_on_where_it_was(live, monkeypatch):
+    lake, kafka, _, connector = live
+    stream = contract()
+    for key in range(600):
+        connector.write(key, document(key))
+    connector.deliver()
+    monkeypatch.setattr("resources.text_compare.RANGE", 100)
+    monkeypatch.setattr("resources.text_compare._AT_ONCE", 1)
+    monkeypatch.setattr("resources.text_compare._KEEP_SECONDS", 0.0)
+    part, asked = MongoSnapshot.part, []
+
+    def counted(self, bounds, start, stop):
+        asked.append(start)
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return part(self, bounds, start, stop)
+
+    monkeypatch.setattr(MongoSnapshot, "part", counted)
+    with Alive(connector, keys=[0]):
+        with pytest.raises(KeyboardInterrupt):
+            run(lake, kafka, stream)
+        first = len(asked)
+        verdict = run(lake, kafka, stream, resume=True).verdict
+    assert verdict.compared.equal
+    assert "ranges as of cluster time" in verdict.position
+    assert len(asked) - first < 6, "what was found equal is not asked for again"
+
+
+def test_the_load_is_bounded(live):
+    lake, kafka, _, connector = live
+    for key in range(300):
+        connector.write(key, document(key))
+    connector.deliver()
+    began = time.monotonic()
+    with Alive(connector, keys=[0]):
+        assert run(lake, kafka, contract(), rows_per_second=300).verdict.compared.equal
+    assert time.monotonic() - began > 0.9
