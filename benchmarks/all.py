@@ -20,6 +20,7 @@ WHOLE = (
     ["fold.py"],
     ["merge.py"],
     ["merge_versions.py"],
+    ["debezium.py"],
     ["reconcile.py", "--rows=100000000"],
 )
 SMALL = (
@@ -32,6 +33,7 @@ SMALL = (
     ["fold.py"],
     ["merge.py", "--keys=200000", "--rounds=1"],
     ["merge_versions.py", "--keys=200000", "--versions=1.6.0"],
+    ["debezium.py", "--keys=20000", "--changes=10000"],
     ["reconcile.py", "--rows=1000000"],
 )
 
