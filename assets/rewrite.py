@@ -76,7 +76,7 @@ class Writer:
         rows, self._held[kind] = pl.concat(self._held[kind]), []
         files = max(1, round(rows.height / _most(rows)))
         for part in rows.iter_slices(ceil(rows.height / files)):
-            self._actions += self._files.write(part, self._bucket)
+            self._actions += [new.action for new in self._files.write(part, self._bucket)]
 
 
 def _most(rows: pl.DataFrame) -> int:

@@ -17,10 +17,10 @@ from deltalake import DeltaTable
 from assets import side_tables
 from assets.aftermath import PROMOTED, RESOLVED, announce
 from assets.meet import AT, NOTHING, GivenUp, keys_of_silver, meet
-from resources.data_files import Value
 from resources.exchange import exchange
 from resources.key_index import hashed
 from resources.lake import Lake
+from resources.new_files import NewFile
 from sluice import accounts, dedupe, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
@@ -120,8 +120,8 @@ def store(
     same = dedupe.identity(stream)
     keys: list[tuple[object, str, pl.Series]] = []
 
-    def wrote(value: Value, path: str, rows: pl.DataFrame) -> None:
-        keys.append((value, path, hashed(rows, same.fact)))
+    def wrote(new: NewFile) -> None:
+        keys.append((new.values[same.stored_by], new.action.path, hashed(new.rows, same.fact)))
 
     version = exchange(lake, handle, come, go, at=AT, wrote=wrote, **told)
     keys_of_silver(lake, stream, same).remember(keys)

@@ -44,7 +44,7 @@ def floor(lake: Lake, kind: str) -> None:
     def again(file: tuple[str, int, int, int]) -> list[Any]:
         path, size, _, value = file
         rows = files.read([path]).collect()
-        return [files.gone(path, size, value), *files.write(rows, value)]
+        return [files.gone(path, size, value), *(new.action for new in files.write(rows, value))]
 
     with ThreadPoolExecutor(2) as pool:
         actions = [action for done in pool.map(again, touched.rows()) for action in done]

@@ -97,7 +97,7 @@ def fill(lake: Lake, keys: int, *, history: bool) -> None:
             parts.append(changes(stream, number % keys, number * 1000))
         rows = pl.concat(parts)
         del parts
-        actions = write_files(handle, lake.path(tables.silver(stream).name), rows, None)
+        actions = [f.action for f in write_files(handle, lake.path(tables.silver(stream).name), rows, None)]
         lake.commit(handle, actions)
     merge(lake, stream, say=lambda _: None)
 

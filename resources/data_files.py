@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.transaction import AddAction, RemoveAction
+from deltalake.transaction import RemoveAction
 
 from resources.lake import Lake
-from resources.new_files import stored_schema, write_files
+from resources.new_files import NewFile, stored_schema, write_files
 from resources.outages import reading
 
 FILE: dict[str, pl.DataType] = {"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64()}  # null: not told
@@ -100,10 +100,10 @@ class DataFiles:
             credential_provider=None,
         )
 
-    def write(self, rows: pl.DataFrame, value: Value) -> list[AddAction]:
-        """Write rows into a new file of a partition; give what makes it part of the table."""
-        placed = rows.with_columns(pl.lit(value, self._value).alias(self.column))
-        return write_files(self._handle, self._root, placed, self._options)
+    def write(self, rows: pl.DataFrame, value: Value | None = None) -> list[NewFile]:
+        """Write rows into new files, one a partition: that of a value, or (None) as their own column says."""
+        own = rows if value is None else rows.with_columns(pl.lit(value, self._value).alias(self.column))
+        return write_files(self._handle, self._root, own, self._options)
 
     def gone(self, path: str, size: int, value: Value) -> RemoveAction:
         """Give what takes a file out of the table."""

@@ -14,8 +14,9 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from resources.data_files import DataFiles, Value
 from resources.lake import Lake
+from resources.new_files import NewFile
 
-Wrote = Callable[[Value, str, pl.DataFrame], None]
+Wrote = Callable[[NewFile], None]
 
 
 def exchange(
@@ -25,7 +26,7 @@ def exchange(
     go: pl.DataFrame,
     *,
     at: Sequence[str],
-    wrote: Wrote = lambda _value, _path, _rows: None,
+    wrote: Wrote = lambda _new: None,
     **told: Any,
 ) -> int:
     """Commit rows that come and rows that go, from the handle that was read.
@@ -36,7 +37,7 @@ def exchange(
         come: rows in the table's columns; none is equal `at` to one that stays.
         go: of rows of the table: `at`, and the column that partitions it; others of its columns are not used.
         at: columns by which a row is told from all others; by whole numbers fewer files are read.
-        wrote: hears of each new file before the commit: the partition's value, the path, the rows.
+        wrote: hears of each new file before the commit.
         told: what `Lake.commit` takes besides.
 
     Returns:
@@ -48,14 +49,12 @@ def exchange(
     files = DataFiles(lake, handle)
     actions: list[AddAction | RemoveAction] = []
 
-    def write(rows: pl.DataFrame, value: Value) -> None:
-        for action in files.write(rows, value):
-            actions.append(action)
-            wrote(value, action.path, rows)
+    def write(rows: pl.DataFrame, value: Value | None = None) -> None:
+        for new in files.write(rows, value):
+            actions.append(new.action)
+            wrote(new)
 
-    values = come[files.column].unique().sort()
-    for value in values:
-        write(come if values.len() == 1 else come.filter(pl.col(files.column) == value), value)
+    write(come)
     leaving = go.select(at).lazy()
     for path, size, value in files.holding(go, at).select("path", "size", "value").iter_rows():
         if files.read([path]).join(leaving, on=at, how="semi").select(pl.len()).collect().item():

@@ -175,7 +175,8 @@ class Lake:
         )  # of one that replaces all, delta-rs does not see what it meets
         try:
             if isinstance(rows, pl.DataFrame) and mode == "append":
-                rows = write_files(handle, self.path(name), rows, self._patient_options)
+                new = write_files(handle, self.path(name), rows, self._patient_options)
+                rows = [file.action for file in new]
             if isinstance(rows, pl.DataFrame):  # of files that stay in part, delta-rs writes the rest again
                 write_deltalake(
                     handle,

@@ -9,6 +9,7 @@ by them, and none where they are not. A file that no commit names is not part of
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
 from pathlib import Path
@@ -25,14 +26,25 @@ from deltalake.transaction import AddAction
 from sluice.errors import LakeError
 
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_GROUP_ROWS = 262_144
+_GROUP_BYTES = 64 << 20  # in memory
 _LONGEST_TEXT = 64  # bytes of a text that the statistics keep
 _EXACT_DIGITS = 15  # of a decimal: a reader may take the log's numbers for floats
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # stored times are UTC, or have no zone
 
 
+@dataclass(frozen=True)
+class NewFile:
+    """A file that was written: the action that adds it, its partition's values, its rows without these."""
+
+    action: AddAction
+    values: Mapping[str, Any]
+    rows: pl.DataFrame
+
+
 def write_files(
     handle: DeltaTable, root: str, rows: pl.DataFrame, options: Mapping[str, Any] | None
-) -> list[AddAction]:
+) -> list[NewFile]:
     """Write rows as new files of a table, one a partition; none for no rows.
 
     Args:
@@ -42,13 +54,16 @@ def write_files(
         options: of the store, for polars; None for a folder.
 
     Returns:
-        what a commit needs to add them.
+        each file, with what a commit needs to add it.
 
     Raises:
         LakeError: the rows have columns that the table lacks.
         OSError, ComputeError: the store failed.
     """
-    return [_written(handle, root, values, part, options) for values, part in _parts(handle, rows)]
+    return [
+        NewFile(_written(handle, root, values, part, options), values, part)
+        for values, part in _parts(handle, rows)
+    ]
 
 
 def stored_schema(handle: DeltaTable) -> dict[str, pl.DataType]:
@@ -92,6 +107,7 @@ def _written(
         place,
         compression="zstd",
         compression_level=1,
+        row_group_size=group_rows(part),
         storage_options=dict(options) if options else None,
         credential_provider=None,
         mkdir=not options,
@@ -100,6 +116,12 @@ def _written(
     return AddAction(
         path, size, text, int(time.time() * 1000), True, _statistics(part)
     )  # it encodes the path
+
+
+def group_rows(part: pl.DataFrame) -> int:
+    """Tell how many rows a row group holds, which whoever reads a part of the file decodes whole."""
+    each = int(part.estimated_size()) // max(1, part.height)
+    return min(_GROUP_ROWS, max(1, _GROUP_BYTES // max(1, each)))
 
 
 def _size(handle: DeltaTable, path: str) -> int:

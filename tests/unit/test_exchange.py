@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from deltalake import Field
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from resources import data_files
 from resources.exchange import exchange
 from resources.lake import Lake, LostRace
+from resources.new_files import NewFile, group_rows
 from resources.schema_changes import adopt_columns
 from resources.transactions import transactions
 from sluice.tables import Table
@@ -75,8 +77,8 @@ def test_a_file_of_which_nothing_is_told_is_looked_at(lake, monkeypatch):
 def test_what_is_written_is_heard_of(lake):
     heard: list[tuple[object, str, list[int]]] = []
 
-    def wrote(value: object, path: str, new: pl.DataFrame) -> None:
-        heard.append((value, path, new["offset"].to_list()))
+    def wrote(new: NewFile) -> None:
+        heard.append((new.values["by"], new.action.path, new.rows["offset"].to_list()))
 
     exchange(lake, lake.ensure(BY_DATE), rows(DATES[0], range(3)), rows(DATES[0], []), at=AT, wrote=wrote)
     exchange(lake, lake.ensure(BY_DATE), rows(DATES[1], [9]), rows(DATES[0], [1]), at=AT, wrote=wrote)
@@ -173,3 +175,14 @@ def test_the_table_holds_what_came_and_did_not_go(tmp_path_factory, steps, piece
             exchange(lake, lake.ensure(BY_DATE), come, go, at=AT)
             there = pl.concat([stay, come])
             assert held(lake, BY_DATE).equals(there.sort("by", *AT))
+
+
+def test_rows_that_are_large_are_read_a_few_at_a_time(lake):
+    """Whoever wants some rows of a file decodes a row group, not all megabytes of it."""
+    said = pl.Series([chr(65 + n) * (4 << 20) for n in range(40)])
+    large = rows("a", range(40)).with_columns(said=said)
+    exchange(lake, lake.ensure(BY_NAME), large, rows("a", []), at=AT)
+    (path,) = paths(lake, BY_NAME)
+    assert pq.ParquetFile(f"{lake.path(BY_NAME.name)}/{path}").num_row_groups == 3
+    small = rows("b", range(1000))
+    assert group_rows(small) > 100_000
