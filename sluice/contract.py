@@ -6,7 +6,7 @@ that is wrong with all contracts at once. Defaults stand here and nowhere else.
 
 import hashlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -119,16 +119,35 @@ def _describe(value: Any) -> str:
         return str(value)
     if isinstance(value, Mapping):
         return repr(sorted(value.items()))
-    if inspect.isclass(value):  # the model: its columns, and the source of its checks
+    if inspect.isclass(value):  # the model: its columns, its rules, and the source of its own checks
         columns = [(c.name, str(c.dtype), c.nullable, c.path) for c in model_columns(value)]
-        return f"{columns!r}\n{_source(value)}"
+        return "\n".join([repr(columns), repr(_rules(value)), *map(_source, value.__mro__)])
     return repr(value)
 
 
+def _rules(model: Any) -> list[tuple[str, str, str]]:
+    """List a model's rules, with bounds that are constants elsewhere, and those of its parents."""
+    schema = model.to_schema()
+    rules = [(name, check) for name, column in schema.columns.items() for check in column.checks]
+    rules += [("", check) for check in schema.checks]
+    return sorted((name, str(check.name), _stable(check.statistics)) for name, check in rules)
+
+
+def _stable(value: Any) -> str:
+    """Write what a rule knows as every process does: sets have no order, and addresses of functions differ."""
+    if isinstance(value, Mapping):
+        return repr(sorted((str(name), _stable(what)) for name, what in value.items()))
+    if isinstance(value, Collection) and not isinstance(value, str | bytes):
+        return repr(sorted(map(_stable, value)))
+    return str(getattr(value, "__qualname__", repr(value)))
+
+
 def _source(model: type) -> str:
+    if model.__module__.partition(".")[0] in ("pandera", "builtins", "typing"):
+        return ""
     try:
         return inspect.getsource(model)
-    except (OSError, TypeError):  # made in a session or by a program: its columns must do
+    except (OSError, TypeError):  # made in a session or by a program: its columns and rules must do
         return ""
 
 

@@ -1,5 +1,7 @@
 """A file in the folder of contracts is all it takes, and a wrong one says what is wrong."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -101,6 +103,66 @@ def test_what_changes_the_code_version(tmp_path, more, changes):
     write(tmp_path, "a", f"{HOURLY}, {more}")
     (changed,) = load_streams(tmp_path)
     assert (changed.code_version != plain.code_version) is changes
+
+
+MADE = '''"""Rules that no text of the model tells."""
+
+import pandera.polars as pa
+import polars as pl
+from sluice import Events, Hourly, Json
+
+LEAST, KINDS = 0, {"alpha", "beta", "gamma", "delta", "epsilon"}
+
+
+class Parent(pa.DataFrameModel):
+    note: str = pa.Field(str_matches="a")
+
+
+class Made(Parent):
+    id: str = pa.Field(isin=KINDS)
+    n: int = pa.Field(ge=LEAST)
+    at: pl.Datetime("us", "UTC")
+
+    @pa.check("n")
+    def small(cls, data):
+        return data.lazyframe.select(pl.col(data.key) < 100)
+
+
+hours = Hourly(start="2026-01-01")
+made = Events(topic="t", value=Json(), schema=Made, key="id", event_time="at", partitions=hours)
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("LEAST, KINDS = 0", "LEAST, KINDS = 1"), ('"a")', '"b")'), ('"alpha", ', ""), ("100", "9")],
+)
+def test_a_rule_that_changes_elsewhere_changes_the_code_version(tmp_path, before, after):
+    versions = []
+    for text in (MADE, MADE.replace(before, after)):
+        (tmp_path / "made.py").write_text(text)
+        (stream,) = load_streams(tmp_path)
+        versions.append(stream.code_version)
+    assert versions[0] != versions[1]
+
+
+def test_every_process_gives_the_same_code_version(tmp_path):
+    (tmp_path / "made.py").write_text(MADE)
+    (stream,) = load_streams(tmp_path)
+    asked = dedent(f"""
+        from pathlib import Path
+        from resources.streams import load_streams
+        print(load_streams(Path({str(tmp_path)!r}))[0].code_version)
+    """)
+    for seed in ("1", "2"):
+        told = subprocess.run(
+            [sys.executable, "-c", asked],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert told.stdout.strip() == stream.code_version
 
 
 def test_one_wrong_contract_does_not_hide_the_errors_of_another(tmp_path):
