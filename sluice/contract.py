@@ -134,7 +134,7 @@ def _rules(model: Any) -> list[tuple[str, str, str]]:
 
 
 def _stable(value: Any) -> str:
-    """Write what a rule knows as every process does: sets have no order, and addresses of functions differ."""
+    """Write what a rule knows as every process does: sets have no order, functions an address."""
     if isinstance(value, Mapping):
         return repr(sorted((str(name), _stable(what)) for name, what in value.items()))
     if isinstance(value, Collection) and not isinstance(value, str | bytes):
