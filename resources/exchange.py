@@ -56,7 +56,8 @@ def exchange(
 
     write(come)
     leaving = go.select(at).lazy()
-    for path, size, value in files.holding(go, at).select("path", "size", "value").iter_rows():
+    holding = files.holding(go, at).select("path", "size", "value").iter_rows() if go.height else ()
+    for path, size, value in holding:
         if files.read([path]).join(leaving, on=at, how="semi").select(pl.len()).collect().item():
             actions.append(files.gone(path, size, value))
             for piece in files.pieces(path):
