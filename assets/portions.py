@@ -29,8 +29,8 @@ def portion(lake: Lake, bronze: DeltaTable, tiles: Collection[str], limits: Limi
     files = pl.DataFrame(bronze.get_add_actions(flatten=True))
     if not files.height:
         return most
-    paths = files.filter(pl.col("partition.tile").is_in(list(tiles)))["path"].to_list()
-    each = lake.patiently("bronze", lambda: heaviest(bronze, paths))
+    mine = files.filter(pl.col("partition.tile").is_in(list(tiles)))
+    each = heaviest(lake.path(bronze.metadata().name), mine, lake.reading)
     return max(1, min(most, int(limits.bytes / (each * COPIES)))) if each else most
 
 

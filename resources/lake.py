@@ -124,11 +124,11 @@ class Lake:
 
     def scan(self, handle: DeltaTable) -> pl.LazyFrame:
         """Read the version that a handle holds, lazily; a store that is away is waited for."""
-        return pl.scan_delta(handle, storage_options=self._patient_options)
+        return pl.scan_delta(handle, storage_options=self.reading)
 
     @property
-    def _patient_options(self) -> dict[str, Any] | None:
-        """The options of the store, for polars."""
+    def reading(self) -> dict[str, Any] | None:
+        """The options of the store, for polars: a store that is away is waited for."""
         return reading(self.storage_options, self.patience_seconds)
 
     def read(self, table: Table, version: int | None = None) -> pl.LazyFrame:
@@ -175,7 +175,7 @@ class Lake:
         )  # of one that replaces all, delta-rs does not see what it meets
         try:
             if isinstance(rows, pl.DataFrame) and mode == "append":
-                new = write_files(handle, self.path(name), rows, self._patient_options)
+                new = write_files(handle, self.path(name), rows, self.reading)
                 rows = [file.action for file in new]
             if isinstance(rows, pl.DataFrame):  # of files that stay in part, delta-rs writes the rest again
                 write_deltalake(

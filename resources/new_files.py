@@ -25,6 +25,7 @@ from deltalake.transaction import AddAction
 
 from sluice.errors import LakeError
 
+IN_MEMORY = "sluice.bytes"  # names in a file how many its rows take in memory
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 64 << 20  # in memory
@@ -108,6 +109,7 @@ def _written(
         compression="zstd",
         compression_level=1,
         row_group_size=group_rows(part),
+        metadata={IN_MEMORY: str(int(part.estimated_size()))},
         storage_options=dict(options) if options else None,
         credential_provider=None,
         mkdir=not options,

