@@ -16,7 +16,7 @@ from resources.lake import Lake
 from sluice.accounts import Slice
 
 AT_ONCE = 125_000  # records
-COPIES = 3  # batches that are there at a time: as bronze, as decoded, as rows
+COPIES = 2  # whole batches that are there at a time: as bronze, and as what is made of it
 
 
 def portion(lake: Lake, bronze: DeltaTable, tiles: Collection[str], limits: Limits) -> int:

@@ -15,14 +15,13 @@ from confluent_kafka import (
     Consumer,
     IsolationLevel,
     KafkaError,
-    Message,
     TopicPartition,
 )
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # forgets to say so
 
 from sluice.errors import KafkaReadError
 
-_MOST = 10_000  # messages taken at once
+_MOST = 16  # messages taken at once, with all that they hold
 _OUTSTANDING = 100  # look-ups sent before the first answer is awaited: a broker answers them one by one
 _PATIENCE = 0.05  # seconds that they are waited for at a time
 _SHORT: Mapping[str, Any] = {
@@ -34,6 +33,7 @@ _SHORT: Mapping[str, Any] = {
     "fetch.queue.backoff.ms": 10,
     "queued.min.messages": 1_000,  # a stretch is short: what is fetched beyond it is thrown away
     "fetch.message.max.bytes": 262_144,
+    "queued.max.messages.kbytes": 2_048,  # the same, where messages are large
     "group.id": "sluice",  # never joined: the client asks for a name
 }
 
@@ -68,8 +68,8 @@ class PartitionLog:
         """Whether the broker stamps the records, and did so when the oldest one came."""
         if not self._broker_stamps:
             return False
-        oldest = self._messages(self.low, self.high, 1)
-        return all(message.timestamp()[0] == TIMESTAMP_LOG_APPEND_TIME for message in oldest)
+        oldest = self._stamps(self.low, self.high, 1)
+        return all(kind == TIMESTAMP_LOG_APPEND_TIME for _, kind, _ in oldest)
 
     def offsets_for_times(self, times_ms: Sequence[int]) -> list[int | None]:
         """Give for each time (epoch milliseconds) the first offset whose stamp is that or later, if any.
@@ -102,16 +102,19 @@ class PartitionLog:
         Raises:
             KafkaReadError: the stretch cannot be read.
         """
-        found = self._messages(first, stop)
+        found = self._stamps(first, stop)
         return pl.DataFrame(
-            {"offset": [m.offset() for m in found], "stamp": [m.timestamp()[1] for m in found]},
+            {"offset": [offset for offset, _, _ in found], "stamp": [stamp for _, _, stamp in found]},
             schema={"offset": pl.Int64, "stamp": pl.Int64},
         )
 
-    def _messages(self, first: int, stop: int, most: int = _MOST) -> list[Message]:
-        """Read the records of a stretch, taking up to `most` at a time; where `most` is 1, only the first."""
+    def _stamps(self, first: int, stop: int, most: int = _MOST) -> list[tuple[int, int, int]]:
+        """Read offset, kind of stamp and stamp of a stretch's records; where `most` is 1, only the first's.
+
+        Nothing else of them is held: a stretch of large records does not fit into memory.
+        """
         begin, stop = max(first, self.low), min(stop, self.high)
-        found: list[Message] = []
+        found: list[tuple[int, int, int]] = []
         if begin < stop:
             self._consumer.assign([TopicPartition(self._topic, self._partition, begin)])
         deadline = monotonic() + self._timeout
@@ -125,7 +128,7 @@ class PartitionLog:
                 else:
                     begin = (message.offset() or 0) + 1
                     if begin <= stop:
-                        found.append(message)
+                        found.append((begin - 1, *message.timestamp()))
                     deadline = monotonic() + self._timeout
             if monotonic() > deadline:
                 raise self._failed(f"nothing came from offset {begin} for {self._timeout:g} s")

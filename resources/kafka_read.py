@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError
 from resources.kafka_client import refusal
 from resources.kafka_native import native
 from resources.kafka_records import Event, Messages, Source
+from resources.large_blocks import give_back
 from sluice.errors import KafkaReadError
 from sluice.tables import RECORD
 
@@ -75,6 +76,7 @@ class Reader:
         self._lost: dict[int, bool] = {}  # to be placed where the log has them; whether they were before
         self._fetched: set[int] = set()
         options = {**config, **_FAST}
+        give_back()
         self._source: Source = native(options, topic) or Messages(options, topic)
 
     @property
