@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import duckdb
 from deltalake import DeltaTable, write_deltalake
 from measure import arguments, measured, table, tell, told, write_section
