@@ -19,8 +19,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import polars as pl
-from debezium_log import NOW, START, TILES, changes, contract, make, schema_block, send, snapshot, wrapped
+from debezium_log import (
+    NOW,
+    PARTITIONS,
+    START,
+    TILES,
+    changes,
+    contract,
+    fill,
+    schema_block,
+    snapshot,
+    wrapped,
+)
 from measure import arguments, machine, measured, table, write_section
+from topics import make
 
 from assets.bronze import limits
 from assets.ingest import ingest
@@ -120,11 +132,11 @@ def live(keys: int, count: int) -> dict[str, list[float]]:
         broker = EmbeddedKafka(Path(folder) / "kafka")
         broker.start()
         try:
-            make(broker.servers, TOPIC)
-            send(broker.servers, TOPIC, snapshot(keys), START)
+            make(broker.servers, TOPIC, PARTITIONS)
+            fill(broker.servers, TOPIC, snapshot(keys), START)
             before = part(broker.servers, f"{folder}/lake")
             assert before["dimension"][2] == keys
-            send(broker.servers, TOPIC, changes(keys, count), START + timedelta(hours=1))
+            fill(broker.servers, TOPIC, changes(keys, count), START + timedelta(hours=1))
             told = part(broker.servers, f"{folder}/lake")
         finally:
             broker.stop()

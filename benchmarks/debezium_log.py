@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 
 import pandera.polars as pa
 import polars as pl
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from topics import send
 
 from sluice import Changes, Daily, Debezium
 
@@ -152,28 +151,14 @@ def wrapped(value: str, block: str) -> str:
     return f'{{"schema":{block},"payload":{value}}}'
 
 
-def make(servers: str, topic: str) -> None:
-    """Make the topic."""
-    admin = AdminClient({"bootstrap.servers": servers})
-    made = NewTopic(topic, PARTITIONS, config={"retention.ms": "-1"})
-    admin.create_topics([made])[topic].result(60)
-
-
-def send(servers: str, topic: str, records: Iterator[tuple[int, str]], at: datetime) -> None:
+def fill(servers: str, topic: str, records: Iterator[tuple[int, str]], at: datetime) -> None:
     """Send records, all of one stamp, each key to a partition of its own."""
-    producer = Producer(
-        {"bootstrap.servers": servers, "linger.ms": 20, "batch.size": 1 << 20, "compression.type": "lz4"}
-        | {"queue.buffering.max.messages": 500_000, "enable.idempotence": True}
-    )
     stamp = int(at.timestamp() * 1000)
-    for number, (key, value) in enumerate(records):
-        given = {"key": f'{{"id":{key}}}', "partition": key % PARTITIONS, "timestamp": stamp}
-        while True:
-            try:
-                producer.produce(topic, value, **given)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        if number % 10_000 == 0:
-            producer.poll(0)
-    assert producer.flush(120) == 0
+    send(
+        servers,
+        topic,
+        (
+            {"key": f'{{"id":{key}}}', "value": value, "partition": key % PARTITIONS, "timestamp": stamp}
+            for key, value in records
+        ),
+    )

@@ -11,9 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import pandera.polars as pa
 import polars as pl
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 from decode import spoiled
+from topics import make, send
 
 from sluice import Events, Hourly, Json
 
@@ -84,23 +83,6 @@ def records(rows: int, bad: int = BAD) -> Iterator[tuple[int, bytes, int]]:
 
 def fill(servers: str, topic: str, rows: int, bad: int = BAD) -> int:
     """Make the topic and its records; give the bytes of all values."""
-    admin = AdminClient({"bootstrap.servers": servers})
-    made = NewTopic(topic, PARTITIONS, config={"retention.ms": "-1"})
-    admin.create_topics([made])[topic].result(60)
-    producer = Producer(
-        {"bootstrap.servers": servers, "linger.ms": 20, "batch.size": 1 << 20, "compression.type": "lz4"}
-        | {"queue.buffering.max.messages": 500_000, "enable.idempotence": True}
-    )
-    size = 0
-    for number, (partition, raw, stamp) in enumerate(records(rows, bad)):
-        size += len(raw)
-        while True:
-            try:
-                producer.produce(topic, raw, partition=partition, timestamp=stamp)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        if number % 10_000 == 0:
-            producer.poll(0)
-    assert producer.flush(120) == 0
-    return size
+    make(servers, topic, PARTITIONS)
+    each = ({"partition": p, "value": raw, "timestamp": stamp} for p, raw, stamp in records(rows, bad))
+    return send(servers, topic, each)

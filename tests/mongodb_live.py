@@ -16,6 +16,7 @@ from assets.asked import Asked
 from assets.reconcile import reconcile
 from resources.lake import Lake
 from sluice import Changes, Daily, Debezium, Document, Mongo
+from tests.beside import Beside
 from tests.fake_kafka import FakeKafka
 from tests.mongodb_server import MongoServer
 
@@ -98,35 +99,27 @@ class Connector:
         )
 
 
-class Alive:
+class Alive(Beside):
     """Others write and the connector delivers, until the block ends."""
 
     def __init__(self, connector: Connector, keys=range(260)) -> None:
-        self._connector, self._keys, self._over = connector, list(keys), threading.Event()
-        self.writes = 0
-        self._threads = [threading.Thread(target=t) for t in (self._write, self._follow)]
+        super().__init__(self._write, self._follow)
+        self._connector, self._keys, self.writes = connector, list(keys), 0
 
-    def __enter__(self):  # noqa: D105
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:  # noqa: D105
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, *told: object) -> None:  # noqa: D105
+        super().__exit__(*told)
         self._connector.deliver()
 
     def _write(self) -> None:
         rng = random.Random(1)  # noqa: S311
-        while not self._over.wait(0.01):
+        while not self.over.wait(0.01):
             key = rng.choice(self._keys)
             gone = rng.random() < 0.2
             self._connector.write(key, None if gone else document(key, name=f"w{rng.random()}"))
             self.writes += 1
 
     def _follow(self) -> None:
-        while not self._over.wait(0.05):
+        while not self.over.wait(0.05):
             self._connector.deliver()
 
 

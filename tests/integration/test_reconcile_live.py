@@ -1,9 +1,9 @@
 """A database that others write to, held against the lake as of one position: they change no verdict."""
 
 import random
-import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pandera.polars as pa
 import polars as pl
@@ -17,6 +17,7 @@ from resources.lake import Lake
 from resources.source_postgres import PostgresSnapshot
 from sluice import Changes, Daily, Debezium, Postgres, tables
 from sluice.errors import DemoServerError, MarkerLateError, SettingsError
+from tests.beside import Beside, ended_half_way
 from tests.engine import prove
 from tests.fake_kafka import FakeKafka
 from tests.integration.small_connector import SmallConnector
@@ -75,32 +76,21 @@ def live(server, tmp_path, monkeypatch):
         yield Lake(str(tmp_path / "lake")), kafka, connector
 
 
-class Writers:
+class Writers(Beside):
     """Sessions that write at random, some in long transactions, until they are stopped."""
 
     def __init__(self, server, count: int = 3) -> None:
-        self._over = threading.Event()
+        super().__init__(*(partial(self._write, server, seed) for seed in range(count)))
         self.commits = 0
-        self._threads = [threading.Thread(target=self._write, args=(server, seed)) for seed in range(count)]
-
-    def __enter__(self):  # noqa: D105
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:  # noqa: D105
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def _write(self, server, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311
         with server.connect() as session:
-            while not self._over.is_set():
+            while not self.over.is_set():
                 try:
                     for _ in range(rng.choice((1, 1, 5))):
                         self._change(session, rng)
-                        self._over.wait(rng.choice((0, 0, 0.002, 0.1)))
+                        self.over.wait(rng.choice((0, 0, 0.002, 0.1)))
                     session.rollback() if rng.random() < 0.1 else session.commit()
                     self.commits += 1
                 except psycopg.errors.DeadlockDetected:
@@ -217,18 +207,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(live, server, monkeypatch):
     stream = contract(history=False)
     with server.connect(autocommit=True) as session:
         session.execute("INSERT INTO customers SELECT n, 'many', 1 FROM generate_series(2000, 2999) n")
-    monkeypatch.setattr("resources.text_compare.RANGE", 100)
-    monkeypatch.setattr("resources.text_compare._AT_ONCE", 1)
-    monkeypatch.setattr("resources.text_compare._KEEP_SECONDS", 0.0)
-    part, asked = PostgresSnapshot.part, []
-
-    def counted(self, bounds, start, stop):
-        asked.append(start)
-        if len(asked) == 6:
-            raise KeyboardInterrupt
-        return part(self, bounds, start, stop)
-
-    monkeypatch.setattr(PostgresSnapshot, "part", counted)
+    asked = ended_half_way(monkeypatch, PostgresSnapshot)
     with pytest.raises(KeyboardInterrupt):
         run(lake, kafka, stream)
     first = len(asked)

@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from resources.source_mongodb import MongoSnapshot
 from sluice import tables
+from tests.beside import ended_half_way
 from tests.engine import prove
 from tests.mongodb_live import NAME, TOPIC, Alive, Named, contract, document, lived, run
 
@@ -152,18 +153,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(live, monkeypatch):
     for key in range(600):
         connector.write(key, document(key))
     connector.deliver()
-    monkeypatch.setattr("resources.text_compare.RANGE", 100)
-    monkeypatch.setattr("resources.text_compare._AT_ONCE", 1)
-    monkeypatch.setattr("resources.text_compare._KEEP_SECONDS", 0.0)
-    part, asked = MongoSnapshot.part, []
-
-    def counted(self, bounds, start, stop):
-        asked.append(start)
-        if len(asked) == 6:
-            raise KeyboardInterrupt
-        return part(self, bounds, start, stop)
-
-    monkeypatch.setattr(MongoSnapshot, "part", counted)
+    asked = ended_half_way(monkeypatch, MongoSnapshot)
     with Alive(connector, keys=[0]):
         with pytest.raises(KeyboardInterrupt):
             run(lake, kafka, stream)
