@@ -12,7 +12,8 @@ _POLLED = 10_000  # records between two looks at what the broker answered
 def make(servers: str, topic: str, partitions: int) -> None:
     """Make a topic that keeps all records."""
     made = NewTopic(topic, partitions, config={"retention.ms": "-1"})
-    AdminClient({"bootstrap.servers": servers}).create_topics([made])[topic].result(60)
+    admin = AdminClient({"bootstrap.servers": servers})  # named: its answers end with it
+    admin.create_topics([made])[topic].result(60)
 
 
 def send(servers: str, topic: str, records: Iterable[dict[str, Any]]) -> int:
