@@ -8,7 +8,6 @@ lenient: it rounds, turns misfits into null and says nothing, so it does less th
 
 import argparse
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -110,7 +109,7 @@ def main(rows: int) -> None:
         turns = [{name: rate(*way) for name, way in known.items()} for _ in range(TURNS)]
         figures = (f"{name} {median(turn[name] for turn in turns):>9,.0f}" for name in known)
         print(f"{share:8.4%} bad:  " + "   ".join(figures), flush=True)
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+    print(f"peak memory {peak_mb():,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ Costs are CPU seconds: wall seconds say less where others use the machine. `--on
 """
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from loads_made import LOADS, NOW, TILES, Load, contract, records
-from measure import arguments, machine, table, write_section
+from measure import arguments, machine, peak_mb, table, write_section
 
 from assets.bronze import limits
 from assets.flow import Flow
@@ -117,7 +116,7 @@ def bring(load: Load, servers: str, topic: str, lake: Lake) -> dict[str, float]:
         stage("after", lambda: replay(lake, milder, Choice(), run_id="bench", say=_silent))
     if isinstance(stream, Changes):
         stage("after", lambda: merge(lake, stream, say=_silent))
-    told["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    told["peak"] = peak_mb()
     handles = [
         lake.open(t.name)
         for t in (

@@ -41,13 +41,13 @@ def floor(lake: Lake, kind: str) -> None:
     listed = files.listed()
     touched = listed.filter(value=HOT) if kind == "hot" else listed
 
-    def again(file: tuple[str, int, int, int]) -> list[Any]:
-        path, size, _, value = file
+    def again(file: dict[str, Any]) -> list[Any]:
+        path, size, value = file["path"], file["size"], file["value"]
         rows = files.read([path]).collect()
         return [files.gone(path, size, value), *(new.action for new in files.write(rows, value))]
 
     with ThreadPoolExecutor(2) as pool:
-        actions = [action for done in pool.map(again, touched.rows()) for action in done]
+        actions = [action for done in pool.map(again, touched.to_dicts()) for action in done]
     lake.commit(handle, actions)
 
 
