@@ -19,6 +19,8 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from measure import peak_mb
+
 from sluice import Json
 from sluice.columns import Column
 from sluice.json.columns import read_columns
