@@ -26,7 +26,7 @@ _SOURCE = pl.col("_source").struct
 _AT = pl.coalesce(_SOURCE.field("committed_at"), "_timestamp")
 _BEGAN_ANEW = (
     "the source's log began anew under the same server's name, so nothing tells a place in it that is behind "
-    "all changes and before all later ones; correct the rows in the source, or begin the next `epoch`"
+    "all changes and before all later ones; write the rows in the source anew, so that its log tells them"
 )
 
 

@@ -84,7 +84,7 @@ def _run(work: Work, against: Against) -> Reconciled:
         says = f"dry run: {planned}"
         if asked.repair == "yes":
             repaired = bool(planned.records.height)
-            says = f"{planned}, in tile {REPAIR}{report}"
+            says = f"{planned}, in tile {REPAIR}{report}" if repaired else str(planned)
             if repaired:
                 carry_out(lake, stream, report, planned, work.run_id, work.say)
     verdict = Verdict(
