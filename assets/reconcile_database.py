@@ -24,7 +24,7 @@ from resources.settings import settings
 from resources.source_ranges import Ranged
 from resources.text_compare import Progress, differing, rows_of
 from sluice import tables
-from sluice.compare.canonical import Texts, comparable
+from sluice.compare.canonical import Texts
 from sluice.compare.compared import EXTRA
 from sluice.contract import Changes
 from sluice.errors import SettingsError, SourceError
@@ -60,7 +60,7 @@ def look_at_database(work: Work, report: str) -> Looked:
     source, stream = work.stream.source, work.stream
     if not isinstance(source, Postgres | Mongo) or not isinstance(stream, Changes):
         raise SourceError(str(source), "it tells changes", "declare `Changes`")
-    texts = Texts(stream.keys, tuple(c for c in stream.columns if comparable(c)))
+    texts = Texts(stream.keys, stream.columns)
     with _held(work, source, stream, texts) as held:
         position = held.position
         progress = Progress(kept=partial(note, work.lake, stream, report, position))
@@ -77,8 +77,6 @@ def look_at_database(work: Work, report: str) -> Looked:
             with closing(here):
                 rows, counts = rows_of(here, held.there, ranges, work.asked.most)
         found = replace(total, **counts, rows=rows, listed_all=rows.height == sum(counts.values()))
-        if left := sorted({c.name for c in stream.columns} - set(texts.names)):
-            position += f"; not compared: {', '.join(left)}"
         silver = work.lake.scan(work.lake.ensure(tables.silver(stream)))  # before it is told what is later
         seen = silver.join(held.later().lazy(), on=tables.ROW_COORDINATES, how="anti")
         moment = held.moment(rows if work.asked.repair != "no" else rows.clear())

@@ -87,6 +87,38 @@ def test_lost_changes_are_found(live):
     assert found.rows.filter(kind="different").row(0, named=True)["columns"] == ["rest"]
 
 
+def test_a_lost_change_inside_a_struct_is_found(live):
+    lake, kafka, _, connector = live
+    stream = contract()
+    for key in (*range(20), 1001, 1002):
+        connector.write(key, document(key))
+    connector.deliver()
+    connector.loses = True
+    rooms = [{"m2": 1.5}, {"m2": 2.5}]
+    connector.write(1001, document(1001, address={"city": "Ulm", "no": 5, "rooms": rooms}))
+    connector.write(1002, document(1002, address={"city": "Ulm"}))
+    connector.deliver()
+    connector.loses = False
+    with Alive(connector, keys=[0]):
+        done = run(lake, kafka, stream, repair="yes")
+    found = done.repaired.compared.rows
+    assert found["columns"].to_list() == [["home"], ["home"]]
+    told = dict(zip(found["id"], found["source"].struct.field("home"), strict=True))
+    assert told[1001] == {"city": "Ulm", "no": 5, "rooms": rooms}
+    assert told[1002] == {"city": "Ulm", "no": None, "rooms": None}
+    assert done.verdict.compared.equal
+
+
+def test_a_lake_without_rows_lacks_them_all(live):
+    lake, kafka, server, connector = live
+    for key in range(3):
+        server.write(NAME, key, document(key))
+    with Alive(connector, keys=[0]):
+        done = run(lake, kafka, contract(), repair="yes")
+    assert done.repaired.compared.missing >= 2
+    assert done.verdict.compared.equal
+
+
 def test_a_document_that_no_column_can_hold_is_told_and_none_is_dropped(live):
     lake, kafka, server, connector = live
     stream = contract()
