@@ -57,12 +57,12 @@ def placed(lake: Lake, stream: Stream, moment: Moment) -> Place | str:
     rows = seen.filter(pl.col("_partition") != REPAIR_PARTITION).select(
         "_position", _SOURCE.field("server", "table"), at=_AT, written="_timestamp"
     )
-    newest = rows.filter(pl.col("at") == pl.col("at").max()).sort("_position", descending=True).head(1)
-    last = next(newest.collect().iter_rows(named=True), None)
+    newest = rows.filter(pl.col("at") == _one(rows, pl.col("at").max())).top_k(1, by="_position")
+    last = next(newest.collect(engine="streaming").iter_rows(named=True), None)
     if last is None:
         return Place(moment.at, moment.numbers or numbers(connector, ""))
     if last["server"] == LOG:  # a repair is then ordered by Kafka's clock, as all changes are
-        upto = moment.at if moment.seen is None else rows.select(pl.col("written").max()).collect().item()
+        upto = moment.at if moment.seen is None else _one(rows, pl.col("written").max())
         return Place(upto or moment.at, table=last["table"])
     table, server = last["table"], last["server"]
     if moment.numbers is not None:
@@ -73,14 +73,18 @@ def placed(lake: Lake, stream: Stream, moment: Moment) -> Place | str:
         if server is None or None in older or server in older:
             return _BEGAN_ANEW
         own = own.filter(pl.col("server") == server)
-    end = own.select(pl.col("_position").max()).collect().item()
-    return Place(moment.at, numbers(connector, end or ""), table, server)
+    end = _one(own, pl.col("_position").max()) or ""
+    return Place(moment.at, numbers(connector, end), table, server)
 
 
 def _of_older_logs(rows: pl.LazyFrame, last: Mapping[str, Any]) -> list[str | None]:
     """Name the servers of changes behind the last one that were committed and written before it."""
     mine = rows.filter(pl.col("_position") == last["_position"])
-    written = mine.select(pl.col("written").min()).collect().item()  # it may have been delivered again
+    written = _one(mine, pl.col("written").min())  # it may have been delivered again
     behind = (pl.col("_position") > last["_position"]) & (pl.col("at") < last["at"])
     found = rows.filter(behind & (pl.col("written") < written)).select(pl.col("server").unique())
-    return found.collect()["server"].to_list()
+    return found.collect(engine="streaming")["server"].to_list()
+
+
+def _one(rows: pl.LazyFrame, value: pl.Expr) -> Any:
+    return rows.select(value).collect(engine="streaming").item()

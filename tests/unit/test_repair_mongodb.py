@@ -4,15 +4,17 @@ import json
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 import assets.reconcile
 from assets.merge import merge
 from assets.repair import due
-from sluice import tables
-from tests.engine import Killed, at_commit, decide, kill, prove
+from sluice import Delta, tables
+from tests.engine import Killed, at_commit, both, decide, kill, prove
 from tests.mongodb_live import TOPIC, Alive, contract, document, lived, run
 
 QUIET = [0]  # the only key that others write to meanwhile
@@ -163,6 +165,52 @@ def test_what_tells_only_what_changed_is_applied_to_what_was_repaired(live):
     found = image(lake, stream)[1001]
     assert found["name"] == "part"
     assert json.loads(found["rest"])["more"] == {"deep": ["ä", None]}
+
+
+def test_documents_that_are_too_much_for_one_repair_are_left_for_the_next(live, monkeypatch):
+    lake, kafka, _, connector = live
+    stream = contract()
+    lost(connector)
+    monkeypatch.setattr("resources.source_mongodb._HELD", 10)
+    with Alive(connector, keys=QUIET):
+        done = run(lake, kafka, stream, repair="yes")
+        assert "2 rows; 1 cannot be: documents that are too much" in done.repaired.repair
+        assert run(lake, kafka, stream, repair="yes").verdict.compared.equal
+    mended(lake, stream)
+
+
+def test_documents_that_are_held_against_a_table_are_written_from_its_columns(live, tmp_path):
+    lake, kafka, _, connector = live
+    stream = contract(source=Delta(uri=str(tmp_path / "there")))
+    lost(connector)
+    columns = [column.name for column in stream.columns]
+    bring(lake, kafka, stream)
+    merge(lake, stream, say=lambda _: None)
+    rows = lake.read(tables.dimension(stream)).select(columns).filter(pl.col("id") != 1002).collect()
+    mine = pl.col("id") == 1001
+    rows = rows.with_columns(
+        pl.when(mine).then(pl.lit("mended")).otherwise("name").alias("name"),
+        pl.when(mine)
+        .then(pl.lit('{"flag":true,"more":{"deep":["ä",null]}}'))
+        .otherwise("rest")
+        .alias("rest"),
+    )
+    more = rows.filter(mine).with_columns(pl.lit(1003, pl.Int64).alias("id"))
+    write_deltalake(str(tmp_path / "there"), pl.concat([rows, more]).to_arrow())
+    done = run(lake, kafka, stream, repair="yes")
+    assert done.repaired.repair == f"3 rows, in tile repair/{done.repaired.report}"
+    assert done.verdict.compared.equal, done.verdict.compared.rows
+    mended(lake, stream)
+    connector.write(1001, document(1001, name="later"))
+    connector.deliver()
+    bring(lake, kafka, stream)
+    assert image(lake, stream)[1001]["name"] == "later"
+    prove(lake, stream)
+
+
+def bring(lake, kafka, stream) -> None:
+    tiles = [window.tile for window in stream.partitions.windows(datetime.now(UTC))]
+    both(lake, kafka, stream, tiles, now=datetime.now(UTC) + timedelta(minutes=1))
 
 
 def test_what_no_column_can_hold_is_told_and_not_written(live):
