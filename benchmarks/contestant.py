@@ -33,15 +33,14 @@ def read(servers: str, topic: str, _lake: Lake) -> int:
     consumer = Consumer(
         {"bootstrap.servers": servers, "group.id": "bench", "auto.offset.reset": "earliest"}
         | {"fetch.queue.backoff.ms": 10, "queued.min.messages": 1_000_000, "enable.auto.commit": False}
-        | {"queued.max.messages.kbytes": 262_144, "fetch.wait.max.ms": 10, "enable.partition.eof": True}
+        | {"queued.max.messages.kbytes": 262_144, "fetch.wait.max.ms": 10}
     )
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-    count = ended = 0
-    while ended < PARTITIONS:
-        messages = consumer.consume(10_000, 1)
-        ends = sum(1 for message in messages[-PARTITIONS:] if message.error())
-        ended += ends
-        count += len(messages) - ends
+    parts = [TopicPartition(topic, p, 0) for p in range(PARTITIONS)]
+    there = sum(consumer.get_watermark_offsets(part)[1] for part in parts)
+    consumer.assign(parts)
+    count = 0
+    while count < there:
+        count += len(consumer.consume(10_000, 1))
     consumer.close()
     return count
 
