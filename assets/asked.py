@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assets.repair import Moment
+from assets.placing import Moment
 from assets.verdicts import Against, Overlap
 from resources.lake import Lake
 from sluice.compare.compared import Compared

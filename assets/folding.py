@@ -96,7 +96,8 @@ class Folding:
 
         met = writer.take(stored.filter(~settled), pl.concat([touched, self.linked]))
         stands = met.filter(is_open & among(met, touched, keys))
-        ahead = following(came, stands, known, self.ends, stream) if self.follows else touched.clear()
+        reached = known.over(mark(new.came, self.ends, stream))
+        ahead = following(came, stands, known, reached, stream) if self.follows else touched.clear()
         ahead = ahead.filter(~among(ahead, lost, keys))
         back = touched.filter(~among(touched, ahead, keys))
         stands = stands.filter(among(stands, ahead, keys))
@@ -109,13 +110,12 @@ class Folding:
             writer.take(stored.filter(settled), pl.concat([back, self.linked]))
         if ahead.height:
             writer.add(follow(came.filter(among(came, ahead, keys)), stands, passed, self.ends, stream))
-        known = known.over(mark(new.came, self.ends, stream))
         if back.height:
             whole = self.of_keys(changes["path"].to_list(), back)
-            known = known.over(mark(whole, self.ends, stream))
+            reached = reached.over(mark(whole, self.ends, stream))
             writer.add(fold(whole, stream, self.ends))
         writer.add(self._together(bucket))
-        return Folded(writer.done(), known)
+        return Folded(writer.done(), reached)
 
     def _together(self, bucket: int) -> pl.DataFrame:
         return self.together.filter(_bucket=bucket).drop("_bucket")

@@ -2,8 +2,8 @@
 
 Key hashes (`resources.key_index`) say which of the batch's rows meet anything at all; most meet nothing and
 stand as they are. For the others the files that may hold their keys are read, and the losers of those keys.
-Rows that are found may lie near dates that were not looked at yet, so it looks until nothing new is near.
-It decides nothing about them.
+Rows that are found may lie near dates on which their keys were not looked for yet, so it looks until there is
+nothing new. It decides nothing about them.
 """
 
 from dataclasses import dataclass
@@ -70,12 +70,12 @@ def meet(
         again = lake.scan(handle).filter(given_up.stored).select(columns).collect()
         keys = pl.concat([keys, again, beaten.given_up()])
     hashes = hashed(keys, same.fact)
+    found, unfit, meeting = batch.clear(), beaten.none, _twice(hashes)
     partitions: set[object] = set()
-    found, unfit, looked = batch.clear(), beaten.none, keys
-    meeting = _twice(hashes)
-    while more := same.partitions(looked) - partitions:
-        partitions |= more
-        hits = stored.look(lake, handle, hashes, partitions)
+    asked = more = _probes(same, keys)
+    while more.height:
+        partitions = same.partitions(asked)
+        hits = stored.look(lake, handle, asked)
         in_reach = pl.col(same.stored_by).is_in(list(partitions)) & ~given_up.stored
         affected = keys.filter(_among(hashes, hits.hashes)).select(same.fact)
         found = matching(stored.rows(lake, handle, hits.paths).filter(in_reach), affected).select(
@@ -83,7 +83,9 @@ def meet(
         )
         unfit, there = beaten.of(keys, hashes, partitions)
         meeting = pl.concat([_twice(hashes), hits.hashes, there])
-        looked = pl.concat([keys, found.select(columns), unfit.select(columns)])
+        looked = _probes(same, pl.concat([found.select(columns), unfit.select(columns)]))
+        more = looked.join(asked, on=looked.columns, how="anti", nulls_equal=True)
+        asked = pl.concat([asked, more])
     own = _among(hashes.head(batch.height), meeting)
     mine = batch.with_row_index("_place").filter(own)
     known = [
@@ -99,7 +101,12 @@ def meet(
 
 def keys_of_silver(lake: Lake, stream: Stream, same: Identity) -> KeyIndex:
     """Give the index of silver's facts."""
-    return key_index(lake.path(tables.silver(stream).name), same.fact, same.stored_by)
+    return key_index(lake.path(tables.silver(stream).name), same.fact, same.stored_by, same.told_by)
+
+
+def _probes(same: Identity, rows: pl.DataFrame) -> pl.DataFrame:
+    """Tell where rows that are the same as some could stand, once each."""
+    return same.near(rows).with_columns(hashed(rows, same.fact).alias("hash")).unique()
 
 
 def matching(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
@@ -153,7 +160,7 @@ class _Losers:
         """Read the losers of some keys in some partitions; also give the hashes of all that may be there."""
         if self._handle is None:
             return self.none, hashes.clear()
-        hits = self._index.look(self._lake, self._handle, hashes)
+        hits = self._index.look(self._lake, self._handle, hashes.alias("hash").to_frame())
         rows = self._named(self._index.rows(self._lake, self._handle, hits.paths))
         reach = rows.filter(self._same.stored_in(partitions) & ~self._again)
         return matching(reach, keys.filter(_among(hashes, hits.hashes)).select(self._same.fact)), hits.hashes

@@ -16,7 +16,6 @@ from resources.lake import Lake
 from sluice.accounts import Slice
 
 AT_ONCE = 125_000  # records
-COPIES = 2  # whole batches that are there at a time: as bronze, and as what is made of it
 
 
 def portion(lake: Lake, bronze: DeltaTable, tiles: Collection[str], limits: Limits) -> int:
@@ -31,7 +30,7 @@ def portion(lake: Lake, bronze: DeltaTable, tiles: Collection[str], limits: Limi
         return most
     mine = files.filter(pl.col("partition.tile").is_in(list(tiles)))
     each = heaviest(lake.path(bronze.metadata().name), mine, lake.reading)
-    return max(1, min(most, int(limits.bytes / (each * COPIES)))) if each else most
+    return max(1, min(most, int(limits.bytes / each))) if each else most
 
 
 def cut(whole: Slice, rows: int) -> list[Slice]:

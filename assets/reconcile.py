@@ -16,10 +16,11 @@ from uuid import uuid4
 import polars as pl
 
 from assets.asked import Asked, Looked, Say, Work
+from assets.placing import Moment
 from assets.reconcile_database import look_at_database
 from assets.reconcile_log import compare_log
 from assets.reconcile_tables import look_at_tables
-from assets.repair import Moment, carry_out, finish, plan
+from assets.repair import carry_out, finish, plan
 from assets.verdicts import Against, Verdict, alone, keep
 from resources.lake import Lake
 from sluice.contract import Stream
@@ -83,7 +84,7 @@ def _run(work: Work, against: Against) -> Reconciled:
         says = f"dry run: {planned}"
         if asked.repair == "yes":
             repaired = bool(planned.records.height)
-            says = f"{planned}, in tile {REPAIR}{report}"
+            says = f"{planned}, in tile {REPAIR}{report}" if repaired else str(planned)
             if repaired:
                 carry_out(lake, stream, report, planned, work.run_id, work.say)
     verdict = Verdict(

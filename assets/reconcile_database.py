@@ -8,7 +8,6 @@ up, since records may have been on their way.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 
 import polars as pl
@@ -17,7 +16,7 @@ from assets import as_of_mongodb, as_of_postgres
 from assets.as_of import catch_up
 from assets.asked import Looked, Work
 from assets.images import image
-from assets.repair import Moment
+from assets.placing import Moment
 from assets.verdicts import note, unfinished
 from resources import source_mongodb, source_postgres
 from resources.lake_texts import LakeTexts
@@ -25,7 +24,8 @@ from resources.settings import settings
 from resources.source_ranges import Ranged
 from resources.text_compare import Progress, differing, rows_of
 from sluice import tables
-from sluice.compare.canonical import Texts, comparable
+from sluice.compare.canonical import Texts
+from sluice.compare.compared import EXTRA
 from sluice.contract import Changes
 from sluice.errors import SettingsError, SourceError
 from sluice.sources import Mongo, Postgres
@@ -33,13 +33,21 @@ from sluice.sources import Mongo, Postgres
 
 @dataclass(frozen=True)
 class _Held:
-    """A source at one position: how it is told, when it was, where the log must be read to, what is later."""
+    """A source at one position.
+
+    Attributes:
+        there: its rows.
+        position: how it is told.
+        ends: where the log must be read to.
+        later: what is later.
+        moment: the position, for a repair of rows that differ.
+    """
 
     there: Ranged
     position: str
-    taken: datetime
     ends: Mapping[int, int]
     later: Callable[[], pl.DataFrame]
+    moment: Callable[[pl.DataFrame], Moment]
 
 
 def look_at_database(work: Work, report: str) -> Looked:
@@ -52,7 +60,7 @@ def look_at_database(work: Work, report: str) -> Looked:
     source, stream = work.stream.source, work.stream
     if not isinstance(source, Postgres | Mongo) or not isinstance(stream, Changes):
         raise SourceError(str(source), "it tells changes", "declare `Changes`")
-    texts = Texts(stream.keys, tuple(c for c in stream.columns if comparable(c)))
+    texts = Texts(stream.keys, stream.columns)
     with _held(work, source, stream, texts) as held:
         position = held.position
         progress = Progress(kept=partial(note, work.lake, stream, report, position))
@@ -69,11 +77,10 @@ def look_at_database(work: Work, report: str) -> Looked:
             with closing(here):
                 rows, counts = rows_of(here, held.there, ranges, work.asked.most)
         found = replace(total, **counts, rows=rows, listed_all=rows.height == sum(counts.values()))
-        if left := sorted({c.name for c in stream.columns} - set(texts.names)):
-            position += f"; not compared: {', '.join(left)}"
         silver = work.lake.scan(work.lake.ensure(tables.silver(stream)))  # before it is told what is later
         seen = silver.join(held.later().lazy(), on=tables.ROW_COORDINATES, how="anti")
-        return Looked(str(source), position, version, found, Moment(held.taken, seen))
+        moment = held.moment(rows if work.asked.repair != "no" else rows.clear())
+        return Looked(str(source), position, version, found, replace(moment, seen=seen))
 
 
 @contextmanager
@@ -88,9 +95,9 @@ def _held(work: Work, source: Postgres | Mongo, stream: Changes, texts: Texts) -
             yield _Held(
                 there=table,
                 position=f"snapshot {table.visible.snapshot}, after {table.visible.lsn}",
-                taken=table.visible.taken,
                 ends=as_of_postgres.ends_after_marker(kafka, stream, source, address),
                 later=partial(as_of_postgres.later, lake, stream, table.visible),
+                moment=lambda _: Moment(table.visible.taken),
             )
         return
     before = as_of_mongodb.passing(kafka, stream, source)
@@ -101,9 +108,13 @@ def _held(work: Work, source: Postgres | Mongo, stream: Changes, texts: Texts) -
         yield _Held(
             there=collection,
             position=f"cluster time ({at.time}, {at.inc})",
-            taken=collection.taken,
             ends=as_of_mongodb.ends_after(kafka, stream, source, at, before),
             later=partial(as_of_mongodb.later, lake, stream, at),
+            moment=lambda rows: Moment(
+                collection.taken,
+                numbers=(at.time * 1000, at.inc),
+                documents=collection.documents(rows.filter(pl.col("kind") != EXTRA)),
+            ),
         )
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from assets.asked import Looked, Work
 from assets.images import beyond, image
-from assets.repair import Moment
+from assets.placing import Moment
 from resources.table_compare import compare
 from resources.table_sides import Side, source_side
 from sluice import sources

@@ -42,18 +42,15 @@ def by_dimension(
         return set()
     facts = lake.read(tables.silver(fact)).select(pl.col(join.key).alias("_key"), join.time, "_event_date")
     time = facts.collect_schema()[join.time]
-    was, now = (
-        _seen(rows, dimension, time)
-        for rows in _differing(lake, dimension, _version(lake, table.name, since), after)
-    )
-    changed = _changed(was, now)
+    changed = _differing(lake, dimension, time, _version(lake, table.name, since), after)
     if not changed.height:
         return set()
     met = facts.join(changed.lazy(), on="_key").filter(
         pl.col(join.time).to_physical() >= pl.col("_from"),
         (pl.col(join.time).to_physical() < pl.col("_to")).fill_null(value=True),
     )
-    return set(met.select(pl.col("_event_date").unique()).collect()["_event_date"])
+    found = met.select(pl.col("_event_date").unique()).collect(engine="streaming")
+    return set(found["_event_date"])
 
 
 def _version(lake: Lake, name: str, since: int) -> DeltaTable | None:
@@ -65,29 +62,47 @@ def _version(lake: Lake, name: str, since: int) -> DeltaTable | None:
 
 
 def _differing(
-    lake: Lake, dimension: Changes, before: DeltaTable | None, after: DeltaTable
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read the rows that only one of two versions has: first those of the older one.
+    lake: Lake, dimension: Changes, time: pl.DataType, before: DeltaTable | None, after: DeltaTable
+) -> pl.DataFrame:
+    """Give the parts of time in which facts see another version (as `_changed`), a bucket at a time.
 
-    Files that both have hold the same rows.
+    Files that both versions have hold the same rows, and so do not count.
     """
     columns = tables.dimension(dimension).columns
     names = [n for n in columns if n not in ("_bucket", "_position", "_op", "valid_to", "is_current")]
     compared = {n: columns[n] for n in (*names, "valid_to")}
     known, current = ({} if before is None else files(before)), files(after)
+    sides = [(before, known, current), (after, current, known)]
+    own = [
+        (None if handle is None else DataFiles(lake, handle), _of_buckets(mine, other))
+        for handle, mine, other in sides
+    ]
+    key = dimension.column(dimension.keys[0]).storage
+    parts = [pl.DataFrame(schema={"_key": key, "_from": pl.Int64(), "_to": pl.Int64()})]
     try:
-        was, now = (
-            pl.DataFrame(schema=compared)
-            if handle is None
-            else _typed(DataFiles(lake, handle).read(sorted(mine.keys() - other.keys())), compared)
-            for handle, mine, other in ((before, known, current), (after, current, known))
-        )
+        for bucket in sorted(set().union(*(paths for _, paths in own))):
+            was, now = (
+                pl.DataFrame(schema=compared)
+                if held is None
+                else _typed(held.read(paths.get(bucket, [])), compared)
+                for held, paths in own
+            )
+            only = [
+                _seen(one.join(other, on=list(compared), how="anti", nulls_equal=True), dimension, time)
+                for one, other in ((was, now), (now, was))
+            ]
+            parts.append(_changed(*only))
     except FileNotFoundError:  # cleaned up meanwhile
-        return _differing(lake, dimension, None, after)
-    on = list(compared)
-    return was.join(now, on=on, how="anti", nulls_equal=True), now.join(
-        was, on=on, how="anti", nulls_equal=True
-    )
+        return _differing(lake, dimension, time, None, after)
+    return pl.concat(parts)
+
+
+def _of_buckets(mine: dict[str, int], other: dict[str, int]) -> dict[int, list[str]]:
+    """List by bucket the files that only one version has."""
+    found: dict[int, list[str]] = {}
+    for path in sorted(mine.keys() - other.keys()):
+        found.setdefault(mine[path], []).append(path)
+    return found
 
 
 def _typed(rows: pl.LazyFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ refuses to say that a key is there: equal hashes cost a look into the file, whic
 import hashlib
 import platform
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,6 +40,12 @@ def _hash(keys: Sequence[str]) -> pl.Expr:
     return (pl.col(keys[0]) if len(keys) == 1 else pl.struct(keys)).hash(seed=0).alias("_hash")
 
 
+def _meets(values: pl.Series) -> pl.Expr:
+    """Tell whether a file may hold values in the range of some; where the log tells nothing it may."""
+    may = (pl.col("least") <= pl.lit(values.max())) & (pl.col("most") >= pl.lit(values.min()))
+    return may.fill_null(value=True)
+
+
 @dataclass(frozen=True)
 class Hits:
     """The hashes that stand in some data files, and the files' paths."""
@@ -49,10 +55,13 @@ class Hits:
 
 
 @lru_cache(maxsize=64)
-def key_index(path: str, keys: tuple[str, ...], by: str | None = None) -> "KeyIndex":
-    """Give this process's index of a table (its URI) by some columns; `by`, a partition column, groups it."""
+def key_index(path: str, keys: tuple[str, ...], by: str | None = None, told: str | None = None) -> "KeyIndex":
+    """Give this process's index of a table (its URI) by some columns.
+
+    `by`, a partition column, groups it; by the ends of `told`, one of the keys, files are passed over.
+    """
     set_to = settings()
-    return KeyIndex(path, keys, by, set_to.key_index_dir, set_to.key_index_bytes)
+    return KeyIndex(path, keys, by, told, set_to.key_index_dir, set_to.key_index_bytes)
 
 
 @dataclass
@@ -62,60 +71,74 @@ class KeyIndex:
     path: str
     keys: tuple[str, ...]
     by: str | None
+    told: str | None
     folder: Path
     most_bytes: int
     _groups: OrderedDict[object, list[Run]] = field(default_factory=OrderedDict)
     _lock: Lock = field(default_factory=Lock)
 
-    def look(
-        self, lake: Lake, handle: DeltaTable, hashes: pl.Series, values: Collection[object] | None = None
-    ) -> Hits:
-        """Find the files of the handle's version that may hold some keys, in partitions of some values.
+    def look(self, lake: Lake, handle: DeltaTable, probes: pl.DataFrame) -> Hits:
+        """Find the files of the handle's version that may hold some keys.
+
+        Args:
+            lake: the lake.
+            handle: the table.
+            probes: the keys' `hash`; where the index is grouped also the groups, from `low` to `high`, in
+                which a key is asked for, and where files are passed over the key's own value, `at`.
 
         Raises:
             what reading the table raises, where a file is not known yet.
         """
-        probes = hashes.unique().sort()
         active = self._active(handle)
-        chosen = active if values is None else active.filter(pl.col("value").is_in(list(values)))
         found = [pl.DataFrame(schema={"hash": pl.UInt64, "path": pl.String})]
         with self._lock:
-            for (value,), files in chosen.group_by("value"):
-                runs = self._covering(lake, handle, value, files)
-                found += [run.hits(probes) for run in runs]
-        hits = pl.concat(found).join(chosen, on="path", how="semi")  # some files may be gone
+            for (value,), files in active.group_by("value"):
+                mine = probes if self.by is None else probes.filter(pl.lit(value).is_between("low", "high"))
+                chosen = files if self.told is None else files.filter(_meets(mine["at"]))
+                if mine.height and chosen.height:
+                    runs = self._covering(lake, handle, value, files, chosen)
+                    asked = mine["hash"].unique().sort()
+                    found += [run.hits(asked) for run in runs]
+        hits = pl.concat(found).join(active, on="path", how="semi")  # some files may be gone
         return Hits(hits["hash"].unique(), hits["path"].unique().sort().to_list())
 
     def remember(self, files: Iterable[tuple[object, str, pl.Series]]) -> None:
         """Note what a commit added: each file's partition value, its path, and the hashes of its keys."""
         with self._lock:
             for value, path, hashes in files:
-                if value in self._groups:  # else it is read when the value is asked for
-                    self._add(value, of_files([(path, hashes)]))
+                self._known(value)
+                self._add(value, of_files([(path, hashes)]))
             self._let_go()
 
     def _active(self, handle: DeltaTable) -> pl.DataFrame:
-        """List the files of the handle's version: path, records, value."""
+        """List the files of a version: path, records, value; `least` and `most` of what is told."""
         files = pl.DataFrame(handle.get_add_actions(flatten=True))
-        records = pl.col("num_records") if "num_records" in files.columns else pl.lit(None)
-        value = pl.lit(None) if self.by is None else pl.col(f"partition.{self.by}")
         if not files.height:
             return pl.DataFrame(schema={"path": pl.String, "records": pl.Int64, "value": pl.Null})
-        return files.select("path", records=records.cast(pl.Int64), value=value)
+        names = {"records": "num_records", "value": f"partition.{self.by}"}
+        names |= {"least": f"min.{self.told}", "most": f"max.{self.told}"}
+        told = {name: pl.col(c) if c in files.columns else pl.lit(None) for name, c in names.items()}
+        return files.select("path", **told).with_columns(pl.col("records").cast(pl.Int64))
 
-    def _covering(self, lake: Lake, handle: DeltaTable, value: object, files: pl.DataFrame) -> list[Run]:
-        """Give the runs that cover all files of a value; read what no run covers."""
+    def _known(self, value: object) -> list[Run]:
+        """Give the runs that are there of a value."""
         if value not in self._groups:
             self._groups[value] = self._kept(value)
         self._groups.move_to_end(value)
+        return self._groups[value]
+
+    def _covering(
+        self, lake: Lake, handle: DeltaTable, value: object, files: pl.DataFrame, chosen: pl.DataFrame
+    ) -> list[Run]:
+        """Give the runs of a value (its `files`) that cover those chosen; read what no run covers."""
         there = set(files["path"])
-        for run in [run for run in self._groups[value] if there.isdisjoint(run.paths)]:
+        for run in [run for run in self._known(value) if there.isdisjoint(run.paths)]:
             self._groups[value].remove(run)
             run.forget()
         part: list[str] = []
         size = 0
         for path, records in (
-            self._uncovered(self._groups[value], files).select("path", "records").iter_rows()
+            self._uncovered(self._groups[value], chosen).select("path", "records").iter_rows()
         ):
             if part and size + (records or MERGED_TO) > MERGED_TO:
                 self._add(value, self._read(lake, handle, part))

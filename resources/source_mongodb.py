@@ -36,12 +36,7 @@ from sluice.sources import Mongo
 from sluice.tables import RECORD
 
 _BATCH = 2_000  # documents that the server sends at once, at most
-_WAIT_MS = 10_000  # for a server, where the address does not say
-_AWAY = frozenset(
-    {43, 50, 91, 175, 189, 237, 262, 11600, 11602}
-)  # a cursor or server that ended, or was late
-_GONE = frozenset({239, 246})  # SnapshotTooOld, SnapshotUnavailable
-_NO_SNAPSHOTS = frozenset({20, 72, 115, 123})  # a server alone, or older than 5.0
+_HELD = 256 << 20  # bytes of documents for one repair
 _RECORD = {name: RECORD[name] for name in ("value", "key", "headers", "offset", "timestamp")}
 _Document = Mapping[str, Any]
 
@@ -152,8 +147,8 @@ class MongoSnapshot:
     def _key(self) -> tuple[str, ...]:
         return self.stream.column(self.texts.keys[0]).path
 
-    def _documents(self, condition: _Document) -> Iterator[list[_Document]]:
-        """Read the documents of a condition, as many at a time as the server sends."""
+    def _documents(self, condition: _Document, *, whole: bool = False) -> Iterator[list[_Document]]:
+        """Read the documents of a condition, as many at a time as the server sends, with what is compared."""
         database, _, collection = self.source.collection.partition(".")
         asked = [*self.stream.columns, *where_columns(self.stream.where, self.stream.columns)]
         members = {column.path[0] for column in asked}
@@ -163,7 +158,7 @@ class MongoSnapshot:
                 "find",
                 collection,
                 filter=condition,
-                projection={} if REST in members else dict.fromkeys(["_id", *sorted(members)], 1),
+                projection={} if whole or REST in members else dict.fromkeys(["_id", *sorted(members)], 1),
                 collation=BYTEWISE,
                 batchSize=_BATCH,
                 readConcern=as_of(self.time),
@@ -181,8 +176,36 @@ class MongoSnapshot:
             if batch:
                 yield batch
 
+    def documents(self, rows: pl.DataFrame) -> dict[tuple[Any, ...], str]:
+        """Give whole documents by the keys of some rows, canonical Extended JSON, as many as can be held."""
+        keys = rows.select(self.texts.keys).drop_nulls().unique()
+        found: dict[tuple[Any, ...], str] = {}
+        held = 0
+        for part in keys.iter_slices(_BATCH if self.bound else max(1, keys.height)):
+            wanted = set(part.rows())
+            with talking(self.source):
+                for documents in self._documents(self._among(part.to_series()), whole=True):
+                    read = self._read(documents)
+                    for *key, row in read.select(*self.texts.keys, "_row").iter_rows():
+                        if tuple(key) in wanted and held < _HELD:
+                            found[tuple(key)] = text_of(documents[row])
+                            held += len(found[tuple(key)])
+                    self.pace.wait(len(documents))
+        return found
+
+    def _among(self, keys: pl.Series) -> dict[str, Any]:
+        """Write the condition for some keys; where orders differ it is left open."""
+        if self.bound is None:
+            return {}
+        values = (self.bound(key_text(key)) for key in keys)
+        return {".".join(self._key): {"$in": [value for value in values if value is not None]}}
+
     def _typed(self, documents: Sequence[_Document]) -> pl.DataFrame:
-        """Read documents as the connector's own reads of them, and give the columns compared, as stored."""
+        """Give the columns that are compared."""
+        return self._read(documents).select(self.texts.names)
+
+    def _read(self, documents: Sequence[_Document]) -> pl.DataFrame:
+        """Read documents as the connector's own reads of them, as stored; `_row` is the place of each."""
         database, _, collection = self.source.collection.partition(".")
         source = json.dumps({"connector": "mongodb", "db": database, "collection": collection})
         texts = (f'{{"op":"r","after":{text_of(d)},"source":{source}}}' for d in documents)
@@ -196,8 +219,9 @@ class MongoSnapshot:
         }
         told = read_debezium(self.stream, pl.DataFrame(columns, schema=_RECORD))
         of_stream = selected(self.stream.where, self.stream.columns, told.read)
-        rows = told.read.frame.select(column.name for column in self.stream.columns).filter(of_stream)
-        return to_storage(rows, self.stream.columns).select(self.texts.names)
+        rows = told.read.frame.select(column.name for column in self.stream.columns)
+        rows = rows.with_columns(told.places.alias("_row")).filter(of_stream)
+        return to_storage(rows, self.stream.columns)
 
 
 @contextmanager

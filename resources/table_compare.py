@@ -18,7 +18,7 @@ import duckdb
 import polars as pl
 
 from resources.table_sides import Side, opened
-from sluice.compare.comparable import alike, quoted, text
+from sluice.compare.comparable import Type, alike, quoted, text
 from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
 
 _BITS = 14  # of the hash, for the rows of the grid, and as many for its columns
@@ -63,8 +63,9 @@ class _Comparison:
         both = alike(types[0], types[1], [(name, name) for name in names])
         self.alike = [dict(zip(names, expressions, strict=True)) for expressions in both]
 
-    def _types(self, relation: str) -> dict[str, str]:
-        return {row[0]: row[1] for row in self.connection.execute(f"DESCRIBE {relation}").fetchall()}
+    def _types(self, relation: str) -> dict[str, Type]:
+        told = self.connection.sql(f"FROM {relation}")
+        return dict(zip(told.columns, told.types, strict=True))
 
     def run(self) -> Compared:
         """Compare."""

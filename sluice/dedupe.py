@@ -34,6 +34,7 @@ class SameEvent:
     when: str
     within: timedelta
     stored_by = "_event_date"
+    told_by = None
 
     @property
     def fact(self) -> tuple[str, ...]:
@@ -44,21 +45,22 @@ class SameEvent:
     def _within(self) -> timedelta:
         return min(self.within, _EVER)
 
-    def partitions(self, rows: pl.DataFrame) -> set[object]:
-        """Give the event dates on which a row could meet another of its fact."""
-        when, within = pl.col(self.when).dt.epoch("us"), self._within // _MICROSECOND
-        day = _DAY // _MICROSECOND
-        near = (  # the ranges of a day's rows all hold that day, so they are one range
-            rows.group_by(when // day)
-            .agg(low=when.min(), high=when.max())
-            .select(  # event times may lie at the ends of what has a date
-                ((pl.col("low") - within) // day).clip(lower_bound=(date.min - _EPOCH).days),
-                ((pl.col("high") + within) // day).clip(upper_bound=(date.max - _EPOCH).days),
-            )
+    def near(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Tell, row by row, where another of its fact could stand: event dates from `low` to `high`."""
+        when = pl.col(self.when).dt.epoch("us")
+        within, day = self._within // _MICROSECOND, _DAY // _MICROSECOND
+        low, high = (when - within) // day, (when + within) // day
+        return rows.select(  # event times may lie at the ends of what has a date
+            low=low.clip(lower_bound=(date.min - _EPOCH).days).cast(pl.Int32).cast(pl.Date),
+            high=high.clip(upper_bound=(date.max - _EPOCH).days).cast(pl.Int32).cast(pl.Date),
         )
+
+    @staticmethod
+    def partitions(near: pl.DataFrame) -> set[object]:
+        """Give the event dates that rows (of `near`) reach."""
         dates: set[object] = set()
-        for low, high in near.iter_rows():
-            dates.update(_EPOCH + timedelta(days=n) for n in range(low, high + 1))
+        for low, high in near.group_by("low").agg(pl.col("high").max()).iter_rows():
+            dates.update(low + timedelta(days=n) for n in range((high - low).days + 1))
         return dates
 
     def fence(self, value: object) -> str:
@@ -109,15 +111,22 @@ class SameChange:
     keys: tuple[str, ...]
     when: str = "_position"
     stored_by = "_bucket"
+    told_by = "_position"  # of a fact: what the log tells of files passes most of them over
 
     @property
     def fact(self) -> tuple[str, ...]:
         """The columns that are equal in all rows that are the same change."""
         return (*self.keys, self.when)
 
-    def partitions(self, rows: pl.DataFrame) -> set[object]:
-        """Give the buckets on which a row could meet another of its change."""
-        return set(buckets(rows, self.keys).unique())
+    def near(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Tell, row by row, where another of its change could stand: its bucket, its position (`at`)."""
+        bucket = buckets(rows, self.keys)
+        return pl.DataFrame({"low": bucket, "high": bucket, "at": rows[self.when]})
+
+    @staticmethod
+    def partitions(near: pl.DataFrame) -> set[object]:
+        """Give the buckets that rows (of `near`) reach."""
+        return set(near["low"].unique())
 
     def fence(self, value: object) -> str:
         """Name what guards a bucket."""

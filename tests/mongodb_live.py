@@ -31,6 +31,9 @@ class Customer(pa.DataFrameModel):
     seen: pl.Datetime("us", "UTC") = pa.Field(nullable=True)
     tags: pl.List(pl.String) = pa.Field(nullable=True)
     city: str = pa.Field(nullable=True, metadata={"path": "address.city"})
+    home: pl.Struct({"city": pl.String, "no": pl.Int64, "rooms": pl.List(pl.Struct({"m2": pl.Float64}))}) = (
+        pa.Field(nullable=True, metadata={"path": "address"})
+    )
     rest: Document = pa.Field(nullable=True, metadata={"path": "*"})
 
 
@@ -61,7 +64,7 @@ def document(key, **more) -> dict:
     told |= {
         "seen": DatetimeMS(-1 - number),
         "tags": ["a", f"t{number}"],
-        "address": {"city": "Ulm", "no": 5},
+        "address": {"city": "Ulm", "no": 5, "rooms": [{"m2": 1.5}, {}]},
     }
     return told | {"more": [Int64(1), {"deep": ObjectId(b"twelve bytes")}], "flag": True} | more
 

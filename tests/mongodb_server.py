@@ -172,10 +172,18 @@ def _ordered(value: Any) -> tuple:
     return _type(value), str(value).encode() if isinstance(value, str | ObjectId | dict) else value
 
 
+def _same(value: Any, other: Any) -> bool:
+    return _type(value) == _type(other) and _ordered(value) == _ordered(other)
+
+
 def _matches(document: dict, condition: Mapping[str, Any]) -> bool:
     for path, signs in condition.items():
         value = _inside(document, path)
         for sign, bound in signs.items():
+            if sign == "$in":
+                if not any(_same(value, one) for one in bound):
+                    return False
+                continue
             if _type(value) != _type(bound):
                 return False
             if not (

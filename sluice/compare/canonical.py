@@ -2,10 +2,14 @@
 
 A contract's type says how: integers and decimals by their digits without trailing zeros; times as
 microseconds since 1970 (naive ones as UTC), dates as days; floats by their bits (-0.0 is 0.0, all NaN are
-one; a float of 32 bits counts as the shortest decimal that names it); bytes as hex; lists by their elements.
+one; a float of 32 bits counts as the shortest decimal that names it); bytes as hex; lists by their elements,
+structs by the members that the contract names, in its order.
 What is no number, or no finite time, in a decimal or a time of PostgreSQL counts as null: its stream has no
-way to say it. Structs have no canonical text: they are not compared, and the report says so.
+way to say it. Structs, and lists of lists or structs, PostgreSQL tells by `to_jsonb`: of a composite type, an
+array, json or jsonb alike.
 """
+
+# ruff: noqa: S608  # of a contract, and quoted (sluice.compare.comparable)
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +19,12 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 
-from sluice.columns import Column, storage_dtype
+from sluice.columns import Column, model_dtype, storage_dtype
+from sluice.compare.comparable import text
 
 Dialect = Literal["duckdb", "postgresql"]
 NULL = "~"
 _DIGITS = 15  # of the md5, in hex: 60 bits, so that sums stay exact
-
-
-def comparable(column: Column) -> bool:
-    """Tell whether a column's values have a canonical text."""
-    dtype = column.dtype
-    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
-    return not isinstance(inner, pl.Struct | pl.List | pl.Array | pl.Object)
 
 
 def canonical(value: str, dtype: pl.DataType, dialect: Dialect) -> str:
@@ -37,10 +35,16 @@ def canonical(value: str, dtype: pl.DataType, dialect: Dialect) -> str:
         dtype: the contract's type.
         dialect: whose SQL.
     """
-    if isinstance(dtype, pl.List | pl.Array):
-        inner: Any = dtype.inner
-        return _list(value, inner, dialect)
-    return _duckdb(value, dtype) if dialect == "duckdb" else _postgresql(value, dtype)
+    if dialect == "duckdb":
+        return _duckdb(value, dtype)
+    inner: Any = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+    if isinstance(inner, pl.Struct | pl.List | pl.Array):  # a composite type, an array, json or jsonb
+        return _jsonb(f"to_jsonb({value})", dtype)
+    if inner is dtype:
+        return _postgresql(value, dtype)
+    items = f"FROM unnest({value}) WITH ORDINALITY AS items(item, place)"
+    told = _aggregated(f"SELECT {_postgresql('item', inner)}, place {items}", "[]")
+    return f"CASE WHEN {value} IS NOT NULL THEN {told} END"
 
 
 def row_text(texts: Sequence[str]) -> str:
@@ -54,7 +58,7 @@ def row_sum(text: str, dialect: Dialect) -> str:
     return f"('0x' || {digits})::UBIGINT" if dialect == "duckdb" else f"('x' || {digits})::bit(60)::bigint"
 
 
-def _duckdb(value: str, dtype: pl.DataType) -> str:
+def _duckdb(value: str, dtype: pl.DataType, depth: int = 0) -> str:
     match storage_dtype(dtype):
         case pl.Decimal(scale=scale) if scale:
             return f"rtrim(rtrim({value}::VARCHAR, '0'), '.')"
@@ -70,8 +74,30 @@ def _duckdb(value: str, dtype: pl.DataType) -> str:
             return f"({value} - DATE '1970-01-01')::VARCHAR"
         case pl.Binary():
             return f"lower(hex({value}))"
+        case pl.List():
+            inner, item = dtype.inner, f"item{depth}"  # type: ignore[attr-defined]  # of lists and arrays
+            told = f"list_transform({value}, lambda {item}: {_duckdb(item, model_dtype(inner), depth + 1)})"
+            return f"'[' || {_joined(told)} || ']'"
+        case pl.Struct(fields=fields):
+            of = dict(zip((f.name for f in fields), dtype.fields, strict=True))  # type: ignore[attr-defined]
+            told = ", ".join(
+                _duckdb(f"struct_extract({value}, {text(name)})", model_dtype(f.dtype), depth)
+                for name, f in of.items()
+            )
+            return f"CASE WHEN {value} IS NOT NULL THEN '{{' || {_joined(f'[{told}]')} || '}}' END"
         case _:
             return f"{value}::VARCHAR"
+
+
+def _joined(texts: str) -> str:
+    """Write DuckDB's SQL of a list of texts as one text, in which each has its length."""
+    return f"array_to_string(list_transform({texts}, lambda t: {row_text(['t'])}), ',')"
+
+
+def _aggregated(rows: str, around: str) -> str:
+    """Write PostgreSQL's SQL of rows (a text, its place) as one text, in which each has its length."""
+    told = f"SELECT string_agg({row_text(['t'])}, ',' ORDER BY place) FROM ({rows}) told(t, place)"
+    return f"'{around[0]}' || coalesce(({told}), '') || '{around[1]}'"
 
 
 def _float_bits(value: str) -> str:
@@ -111,14 +137,23 @@ def _postgresql(value: str, dtype: pl.DataType) -> str:
             return f"({value})::text"
 
 
-def _list(value: str, inner: pl.DataType, dialect: Dialect) -> str:
-    item = canonical("item", inner, dialect)
-    told = row_text([item])
-    if dialect == "duckdb":
-        return f"'[' || array_to_string(list_transform({value}, lambda item: {told}), ',') || ']'"
-    items = f"unnest({value}) WITH ORDINALITY AS items(item, place)"
-    joined = f"SELECT string_agg({told}, ',' ORDER BY place) FROM {items}"  # noqa: S608  # of a contract
-    return f"CASE WHEN {value} IS NOT NULL THEN '[' || coalesce(({joined}), '') || ']' END"
+def _jsonb(value: str, dtype: pl.DataType, depth: int = 0) -> str:
+    """Write the SQL of a value of PostgreSQL's jsonb; no object or array, where one is meant, is null."""
+    if isinstance(dtype, pl.List | pl.Array):
+        item = f"item{depth}"
+        told = _jsonb(item, model_dtype(dtype.inner), depth + 1)
+        items = f"FROM jsonb_array_elements({value}) WITH ORDINALITY AS items({item}, place)"
+        told = _aggregated(f"SELECT {told}, place {items}", "[]")
+        return f"CASE jsonb_typeof({value}) WHEN 'array' THEN {told} END"
+    if isinstance(dtype, pl.Struct):
+        members = [_jsonb(f"({value} -> {text(f.name)})", model_dtype(f.dtype), depth) for f in dtype.fields]
+        rows = f"SELECT * FROM unnest(ARRAY[{', '.join(members)}]) WITH ORDINALITY"
+        return f"CASE jsonb_typeof({value}) WHEN 'object' THEN {_aggregated(rows, '{}')} END"
+    as_text = f"({value} #>> '{{}}')"
+    casts = {pl.Datetime: "timestamp", pl.Boolean: "boolean", pl.Binary: "bytea"}
+    zone = "tz" if isinstance(dtype, pl.Datetime) and dtype.time_zone else ""
+    cast = next((f"::{name}{zone}" for kind, name in casts.items() if isinstance(dtype, kind)), "")
+    return _postgresql(as_text + cast, dtype)
 
 
 def parsed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
@@ -146,6 +181,14 @@ def parsed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
                 None if t is None else parsed(pl.Series(_items(t), dtype=pl.String), inner) for t in texts
             ]
             return pl.Series(texts.name, items, dtype=storage)
+        case pl.Struct(fields=fields):
+            members = [None if t is None else _items(t) for t in texts]
+            read = [
+                parsed(pl.Series(f.name, [m and m[n] for m in members], pl.String), model_dtype(f.dtype))
+                for n, f in enumerate(fields)
+            ]
+            told = pl.when(texts.is_not_null()).then(pl.struct(f.name for f in fields))
+            return pl.DataFrame(read).select(told.alias(texts.name)).to_series()
         case pl.Decimal():
             return pl.Series(texts.name, [None if t is None else Decimal(t) for t in texts], dtype=storage)
         case _:
@@ -153,7 +196,7 @@ def parsed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _items(text: str) -> list[str | None]:
-    """Take the text of a list apart."""
+    """Take the text of a list or a struct apart."""
     found: list[str | None] = []
     at = 1
     while at < len(text) - 1:

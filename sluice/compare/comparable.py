@@ -3,11 +3,27 @@
 Values count, not how they are stored: integers of any width, decimals of any scale, times of any unit and
 zone (naive ones are UTC). A float equals a float of the same value; NaN equals NaN, and -0.0 equals 0.0.
 Text, UUIDs and enums are compared as text, byte by byte. Types that have nothing in common are compared as
-text, so they differ unless they read the same. Expressions and types are DuckDB's.
+text, so they differ unless they read the same. Lists are compared by their elements, structs by the members
+that the lake has: the source may have more, in another order, and what it lacks is null there. Expressions
+and types are DuckDB's.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Type(Protocol):
+    """A type as DuckDB tells it: `str` writes it."""
+
+    @property
+    def id(self) -> str:
+        """What kind of type it is."""
+
+    @property
+    def children(self) -> list[tuple[str, Any]]:
+        """The members of a struct, the element of a list: names and types."""
+
 
 _SMALL = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _INTEGERS = (*_SMALL, "UBIGINT", "HUGEINT", "UHUGEINT")
@@ -27,22 +43,51 @@ def text(value: str) -> str:
 
 
 def alike(
-    left: Mapping[str, str], right: Mapping[str, str], names: Sequence[tuple[str, str]]
+    left: Mapping[str, Type], right: Mapping[str, Type], names: Sequence[tuple[str, str]]
 ) -> tuple[list[str], list[str]]:
     """Give for both sides the expressions whose values can be held together.
 
     Args:
-        left: types by column of one side, as DuckDB names them.
-        right: those of the other side.
-        names: pairs of columns, of the left and of the right side.
+        left: types by column of the lake.
+        right: those of the source.
+        names: pairs of columns, of the lake and of the source.
     """
     pairs = [_pair(quoted(a), left[a], quoted(b), right[b]) for a, b in names]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def _pair(left: str, left_type: str, right: str, right_type: str) -> tuple[str, str]:
-    if left_type == right_type:
+def _pair(left: str, left_type: Type, right: str, right_type: Type, depth: int = 0) -> tuple[str, str]:
+    if str(left_type) == str(right_type):
         return left, right
+    both = {left_type.id, right_type.id}
+    if both == {"struct"}:
+        return _structs(left, left_type, right, right_type, depth)
+    if both <= {"list", "array"}:
+        (_, inner), (_, other) = left_type.children[0], right_type.children[0]
+        item = f"item{depth}"
+        a, b = _pair(item, inner, item, other, depth + 1)
+        return f"list_transform({left}, lambda {item}: {a})", f"list_transform({right}, lambda {item}: {b})"
+    return _scalars(left, str(left_type), right, str(right_type))
+
+
+def _structs(left: str, left_type: Type, right: str, right_type: Type, depth: int) -> tuple[str, str]:
+    """Give both sides the members of the left one, in its order."""
+    held = dict(right_type.children)
+    packed: list[list[str]] = [[], []]
+    for name, dtype in left_type.children:
+        a, b = f"struct_extract({left}, {text(name)})", "NULL"
+        if name in held:
+            a, b = _pair(a, dtype, f"struct_extract({right}, {text(name)})", held[name], depth)
+        for members, expression in zip(packed, (a, b), strict=True):
+            members.append(f"{quoted(name)} := {expression}")
+    a, b = (
+        f"CASE WHEN {value} IS NOT NULL THEN struct_pack({', '.join(members)}) END"
+        for value, members in zip((left, right), packed, strict=True)
+    )
+    return a, b
+
+
+def _scalars(left: str, left_type: str, right: str, right_type: str) -> tuple[str, str]:
     kinds = _kind(left_type), _kind(right_type)
     both = set(kinds)
     if both == {"integer"}:

@@ -31,7 +31,11 @@ LAST = ("last", "last_in_data_collection")
 
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_GTID = re.compile(r"(.+)[:-][0-9-]+")  # the last number counts transactions
+_GTID = (
+    re.compile(  # MariaDB: domain, server, number; MySQL: server, then intervals, or tags and their intervals
+        r"([0-9]+-[0-9]+)-[0-9]+|([^:,]+)(?::[^:,]+)*:[0-9]+(?:-[0-9]+)?"
+    )
+)
 
 
 def origin_of(source: Mapping[str, Any]) -> Origin:
@@ -56,11 +60,18 @@ def committed_at(source: Mapping[str, Any]) -> datetime | None:
 
 def _server(source: Mapping[str, Any]) -> str | None:
     """Give the origin of the transaction's GTID, else the id of the server; snapshots tell neither (0)."""
-    gtid = _GTID.fullmatch(str(source.get("gtid") or ""))
-    if gtid:
-        return _plain(gtid[1])
+    named = _of_gtid(str(source.get("gtid") or ""))
+    if named is not None:
+        return _plain(named)
     server = str(source.get("server_id") or "0")
     return None if server == "0" else _plain(server)
+
+
+def _of_gtid(text: str) -> str | None:
+    """Give the server that a GTID names, or a set of them; null where they are of several, or of none."""
+    parts = "".join(text.split()).lower().split(",")
+    found = {match and (match[1] or match[2]) for match in (_GTID.fullmatch(p) for p in parts if p)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _plain(text: str) -> str:

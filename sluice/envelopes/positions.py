@@ -6,6 +6,7 @@ instead; a place that is told and cannot be read is refused, and so are types wi
 (lists, structs).
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +24,11 @@ _END = "\x01\x01"
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),(?:null|"([0-9]+)")?')  # the last commit, then the LSN
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
+_PLACES = {  # how many numbers place a change, and what stands behind them
+    "postgresql": (2, r" [0-9]"),
+    "mysql": (3, r" [0-9]"),
+    "mongodb": (2, r" [0-9] [0-9]{20}"),
+}
 
 
 def encode(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
@@ -86,6 +92,30 @@ def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None
         rank = _DELETE if op == "d" and not of_documents else _CHANGE  # ids of documents never change
     last = [f"{within:020d}"] if of_documents else []
     return " ".join([*(f"{number:020d}" for number in place), str(rank), *last])
+
+
+def pattern(connector: str) -> str:
+    """Give the pattern of the positions that `of_source` gives, with a group for each number of the place."""
+    count, behind = _PLACES[connector]
+    return f"^{' '.join(['([0-9]{20})'] * count)}{behind}$"
+
+
+def numbers(connector: str, position: str) -> tuple[int, ...]:
+    """Give the numbers of a position's place; zeros, which are before all, where it tells none."""
+    found = re.match(pattern(connector), position)
+    return tuple(map(int, found.groups())) if found else (0,) * _PLACES[connector][0]
+
+
+def block(connector: str, place: Sequence[int]) -> dict[str, Any]:
+    """Give the members of a `source` block by which `of_source` finds a place, from its numbers."""
+    match connector:
+        case "postgresql":
+            commit, lsn = place
+            return {"lsn": lsn, "sequence": json.dumps([str(commit), str(lsn)])}
+        case "mysql":
+            return dict(zip(("file", "pos", "row"), (f"binlog.{place[0]:06d}", *place[1:]), strict=True))
+        case _:
+            return dict(zip(("ts_ms", "ord"), place, strict=True))
 
 
 def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] | None:

@@ -18,7 +18,7 @@ _SNAPSHOTS = ("", "false", "true", *FIRST, *LAST, INCREMENTAL)
 _FIRST, _LAST = -62_135_596_800 * 10**6, 253_402_300_800 * 10**6  # years 1 to 9999
 _SEQUENCE = r'^\[(?:null|"([0-9]{1,20})"),(?:null|"[0-9]+")\]$'
 _FILE = r"^(?:(?s:.)*\.)?([0-9]{1,20})$"
-_GTID = r"^(.+)[:-][0-9-]+$"
+_GTID = r"^(?:([0-9]+-[0-9]+)-[0-9]+|([0-9a-z-]+):[0-9]+)$"  # of one transaction, as both write it
 
 
 def source_nodes(first: int) -> list[Node]:
@@ -69,7 +69,7 @@ def _sure(is_postgresql: pl.Expr, is_mysql: pl.Expr) -> pl.Expr:
         is_mysql & pl.col("file").str.contains(_FILE) & (pl.col("pos") >= 0) & (pl.col("row") >= 0)
     )
     at = _committed_at()
-    plain = ~pl.col("gtid").str.contains("\n").fill_null(value=False)
+    plain = pl.col("gtid").is_null() | pl.col("gtid").str.contains(_GTID)
     plain &= pl.col("snapshot").is_null() | pl.col("snapshot").is_in(_SNAPSHOTS)
     return placed & plain & (at.is_null() | at.is_between(_FIRST, _LAST, closed="left"))
 
@@ -87,7 +87,7 @@ def _origin(snapshot: pl.Expr) -> list[pl.Expr]:
     table = pl.concat_str(names, separator=".", ignore_nulls=True)
     part = snapshot.str.to_lowercase()
     return [
-        pl.coalesce(pl.col("gtid").str.extract(_GTID), server).alias("server"),
+        pl.coalesce(*(pl.col("gtid").str.extract(_GTID, group) for group in (1, 2)), server).alias("server"),
         pl.when(table != "").then(table).alias("table"),
         pl.when(part != "false").then(part).alias("snapshot"),
         _committed_at().cast(UTC_TIME).alias("committed_at"),

@@ -84,36 +84,39 @@ def may_follow(stream: Changes, *, one_partition: bool) -> bool:
 
 
 def following(
-    new: pl.DataFrame, stands: pl.DataFrame, known: Mark, ends: pl.DataFrame, stream: Changes
+    new: pl.DataFrame, stands: pl.DataFrame, known: Mark, reached: Mark, stream: Changes
 ) -> pl.DataFrame:
     """Give the keys whose new changes follow from the rows that stand.
 
     Args:
         new: the new changes of some keys, all of them.
         stands: the open rows of these keys, of the dimension.
-        known: the mark of all that was folded before.
-        ends: what ends keys that it does not name; all of it was folded before.
+        known: the mark of all that was folded before, what ends keys that it does not name among it.
+        reached: the mark of that and of all new changes.
         stream: the contract; `may_follow` holds.
     """
     keys = list(stream.keys)
-    if _by_place(stream):
-        both = known.over(mark(new, ends, stream))
-        if both.odd or len(both.servers) > 1 or LOG in both.servers:
-            return new.select(keys).clear()
+    if _by_place(stream) and (reached.odd or len(reached.servers) > 1 or LOG in reached.servers):
+        return new.select(keys).clear()
     begin = encode(new, ["_valid_from"]) if stream.history else pl.lit("")
-    of_key = (
-        new.with_columns(_clock(), _begin=begin)
-        .group_by(keys)
-        .agg(pl.col("_position", "_begin", "_clock").min(), pl.col("_previous_key").count().alias("_renamed"))
-    )
+    rows = new.with_columns(_clock(), _begin=begin)
+    least = [pl.col("_position", "_begin", "_clock").min(), pl.col("_previous_key").count().alias("_renamed")]
+    if rows.select(least).select(_after(pl.lit(known.position), known, stream)).item():  # most often
+        return new.select(keys).unique()
+    of_key = rows.group_by(keys).agg(least)
     met = of_key.join(stands.select(*keys, _stood="_position"), on=keys, how="left")
-    # A deleted key does not tell its end, nor an open row when its last change began: the mark does.
-    after = pl.col("_position") > pl.coalesce("_stood", pl.lit(known.position))
-    if stream.history:
+    # A deleted key does not tell its end: the mark does.
+    return met.filter(_after(pl.coalesce("_stood", pl.lit(known.position)), known, stream)).select(keys)
+
+
+def _after(stood: pl.Expr, known: Mark, stream: Changes) -> pl.Expr:
+    """Tell whether changes, by the least they tell, come after a position and all that was folded."""
+    after = (pl.col("_position") > stood) & (pl.col("_renamed") == 0)
+    if stream.history:  # an open row does not tell when its last change began
         after &= pl.col("_begin") > known.begin
     if _by_place(stream):
         after &= pl.col("_clock") >= known.clock
-    return met.filter(after & (pl.col("_renamed") == 0)).select(keys)
+    return after
 
 
 def follow(

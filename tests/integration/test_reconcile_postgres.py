@@ -1,5 +1,6 @@
 """Lake against a real PostgreSQL: values as text on both sides, and one position while others write."""
 
+import json
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from resources.table_sides import Side
 from resources.text_compare import Progress, differing, rows_of
 from sluice import Postgres
 from sluice.columns import model_columns, to_storage
-from sluice.compare.canonical import Texts, comparable
+from sluice.compare.canonical import Texts
 from sluice.errors import DemoServerError, SourceError, SourceUnreachableError
 
 pytestmark = pytest.mark.integration
@@ -45,6 +46,13 @@ class Typed(pa.DataFrameModel):
     raw: pl.Binary = pa.Field(nullable=True)
     tags: pl.List(pl.String) = pa.Field(nullable=True)
     numbers: pl.List(pl.Int64) = pa.Field(nullable=True)
+    pair: pl.Struct(
+        {"n": pl.Int64, "told": pl.Struct({"price": pl.Decimal(20, 4), "at": pl.Datetime("us", "UTC")})}
+    ) = pa.Field(nullable=True)
+    free: pl.Struct(
+        {"a": pl.List(pl.Struct({"s": pl.String, "f": pl.Float64})), "raw": pl.Binary, "b": pl.Boolean}
+    ) = pa.Field(nullable=True)
+    grid: pl.List(pl.List(pl.Int64)) = pa.Field(nullable=True)
 
 
 COLUMNS = model_columns(Typed)
@@ -63,9 +71,16 @@ TYPES = {
     "raw": "bytea",
     "tags": "text[]",
     "numbers": "bigint[]",
+    "pair": "pair",
+    "free": "jsonb",
+    "grid": "json",
 }
 AT = datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)
-REST = [time(23, 59, 59, 999999), b"\x00\xff", ["a", None, "b,c"], [1, None]]
+PAIR = {"n": -7, "told": {"price": Decimal("12.3400"), "at": AT}}
+FREE = {"a": [{"s": "ä,1:~", "f": 0.1}, None, {"s": None, "f": -0.0}], "raw": b"\x00\xff", "b": True}
+EMPTY = {"a": [], "raw": None, "b": None}
+GRID = [[1, 2], [], None, [None, -3]]
+REST = [time(23, 59, 59, 999999), b"\x00\xff", ["a", None, "b,c"], [1, None], PAIR, FREE, GRID]
 ROWS = [
     [
         1,
@@ -80,12 +95,27 @@ ROWS = [
         date(1900, 2, 28),
         *REST,
     ],
-    [2, None, None, None, None, None, None, None, None, None, None, None, None, None],
-    [3, 0, Decimal(0), -0.0, -0.0, False, "", *([None] * 4), b"", [], []],
-    [4, 1, Decimal("-999999999999.0001"), float("nan"), float("nan"), True, "ä|~:1\n\t€𝄞", *([None] * 7)],
-    [5, 1, Decimal(1), float("inf"), float("-inf"), True, "~", *([None] * 7)],
-    [6, 1, Decimal("0.1"), 1e300, 1e-30, True, "0:", *([None] * 7)],
-    [7, 1, Decimal(100), 5e-324, 16777216.0, True, "e", *([None] * 7)],
+    [2, *([None] * 16)],
+    [
+        3,
+        0,
+        Decimal(0),
+        -0.0,
+        -0.0,
+        False,
+        "",
+        *([None] * 4),
+        b"",
+        [],
+        [],
+        {"n": None, "told": None},
+        EMPTY,
+        [],
+    ],
+    [4, 1, Decimal("-999999999999.0001"), float("nan"), float("nan"), True, "ä|~:1\n\t€𝄞", *([None] * 10)],
+    [5, 1, Decimal(1), float("inf"), float("-inf"), True, "~", *([None] * 10)],
+    [6, 1, Decimal("0.1"), 1e300, 1e-30, True, "0:", *([None] * 10)],
+    [7, 1, Decimal(100), 5e-324, 16777216.0, True, "e", *([None] * 10)],
 ]
 
 
@@ -93,11 +123,31 @@ def filled(server, rows=ROWS, table="typed"):
     """Write rows into a table; give its word."""
     with server.connect(autocommit=True) as session:
         session.execute(f"DROP TABLE IF EXISTS {table}")
+        session.execute("DROP TYPE IF EXISTS pair, told")
+        session.execute("CREATE TYPE told AS (at timestamptz, price numeric)")
+        session.execute("CREATE TYPE pair AS (n integer, told told)")
         session.execute(f"CREATE TABLE {table} ({', '.join(f'{n} {t}' for n, t in TYPES.items())})")
-        marks = ", ".join(["%s"] * len(TYPES))
+        composite = "CASE WHEN %s THEN ROW(%s::int, CASE WHEN %s THEN ROW(%s, %s)::told END)::pair END"
+        marks = ", ".join([*["%s"] * (len(TYPES) - 3), composite, "%s", "%s"])
         with session.cursor() as cursor:
-            cursor.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+            cursor.executemany(f"INSERT INTO {table} VALUES ({marks})", [_given(row) for row in rows])
     return Postgres(table=table, connection="shop")
+
+
+def _given(row: list) -> list:
+    """Write a row as the statement takes it: a composite type by its parts, documents as JSON."""
+    *plain, pair, free, grid = row
+    told = pair and pair["told"]
+    parts = [
+        pair is not None,
+        pair and pair["n"],
+        told is not None,
+        told and told["at"],
+        told and told["price"],
+    ]
+    if free is not None:
+        free = free | {"raw": free["raw"] and "\\x" + free["raw"].hex(), "more": "not of the contract"}
+    return [*plain, *parts, *(None if one is None else json.dumps(one) for one in (free, grid))]
 
 
 def side(tmp_path, rows=ROWS) -> Side:
@@ -110,7 +160,7 @@ def side(tmp_path, rows=ROWS) -> Side:
 
 def compared(server, source, lake, tmp_path, columns=COLUMNS, keys=("id",), most=100, **limits):
     """Compare a table with files."""
-    texts = Texts(keys, tuple(c for c in columns if comparable(c)))
+    texts = Texts(keys, columns)
     here = LakeTexts(lake, texts, tmp_path)
     with snapshot_of(source, texts, server.dsn, **limits) as there:
         ranges, total = differing(here, there, Progress(), lambda _: None)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from unittest.mock import patch
 
@@ -39,8 +40,8 @@ def cached(folder: Path) -> Iterator[None]:
     key_index.cache_clear()
     kept = KeyIndex.__init__
 
-    def with_folder(self, path, keys, by, _folder, most):
-        kept(self, path, keys, by, folder, most)
+    def with_folder(self, path, keys, by, told, _folder, most):
+        kept(self, path, keys, by, told, folder, most)
 
     with (
         patch.object(KeyIndex, "__init__", with_folder),
@@ -51,11 +52,15 @@ def cached(folder: Path) -> Iterator[None]:
     key_index.cache_clear()
 
 
-def everything(self, lake, handle, hashes, values=None) -> Hits:
+def everything(self, lake, handle, probes) -> Hits:
     """Answer as if nothing were known: each file may hold each key."""
-    active = self._active(handle)
-    chosen = active if values is None else active.filter(pl.col("value").is_in(list(values)))
-    return Hits(hashes.unique(), chosen["path"].to_list())
+    return Hits(probes["hash"].unique(), self._active(handle)["path"].to_list())
+
+
+def ever(rows: pl.DataFrame) -> pl.DataFrame:
+    """Ask for orders on all dates."""
+    ends = {"low": pl.lit(date.min), "high": pl.lit(date.max)}
+    return hashed(rows, ["order_id"]).alias("hash").to_frame().with_columns(**ends)
 
 
 def damage(folder: Path, chance: random.Random) -> None:
@@ -110,14 +115,14 @@ def test_an_index_follows_compaction_and_finds_what_others_wrote(tmp_path):
         handle = lake.open("silver/orders")
         rows = lake.scan(handle).collect()
         index = key_index(lake.path("silver/orders"), ("order_id",), "_event_date")
-        before = index.look(lake, handle, hashed(rows, ["order_id"]))
+        before = index.look(lake, handle, ever(rows))
         handle.optimize.compact()
         handle = lake.open("silver/orders")
-        after = index.look(lake, handle, hashed(rows, ["order_id"]))
+        after = index.look(lake, handle, ever(rows))
         assert set(after.paths) == set(index._active(handle)["path"]) != set(before.paths)
         assert after.hashes.sort().equals(before.hashes.sort())
         unknown = pl.DataFrame({"order_id": ["never", None]})
-        assert index.look(lake, handle, hashed(unknown, ["order_id"])).paths == []
+        assert index.look(lake, handle, ever(unknown)).paths == []
 
 
 def test_no_byte_of_a_kept_run_can_change_unseen(tmp_path):

@@ -22,8 +22,8 @@ def events(*times: datetime) -> pl.DataFrame:
 
 def test_the_ends_of_time_have_neighbours_within_time():
     same = SameEvent(("id",), "at", timedelta(days=1))
-    assert same.partitions(events(FIRST)) == {date(1, 1, 1), date(1, 1, 2)}
-    assert same.partitions(events(LAST)) == {date(9999, 12, 30), date(9999, 12, 31)}
+    assert same.partitions(same.near(events(FIRST))) == {date(1, 1, 1), date(1, 1, 2)}
+    assert same.partitions(same.near(events(LAST))) == {date(9999, 12, 30), date(9999, 12, 31)}
     assert same.decide(events(FIRST, LAST)).filter("_kept").height == 2
 
 
@@ -36,7 +36,7 @@ def test_an_endless_window_makes_one_fact_of_a_key(within: timedelta):
 
 def test_a_window_of_years_has_few_fences():
     same = SameEvent(("id",), "at", timedelta(days=3650))
-    dates = same.partitions(events(datetime(2026, 7, 1, tzinfo=UTC)))
+    dates = same.partitions(same.near(events(datetime(2026, 7, 1, tzinfo=UTC))))
     assert len(dates) == 7301
     assert {same.fence(day) for day in dates} == {f"_event_date/{year}" for year in range(2016, 2037)}
     narrow = SameEvent(("id",), "at", timedelta(days=1))

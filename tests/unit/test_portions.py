@@ -8,7 +8,7 @@ import polars as pl
 from assets import flow
 from assets.flow import Flow, Pace
 from assets.ingest import Limits
-from assets.portions import COPIES, portion
+from assets.portions import portion
 from resources.lake import Lake
 from sluice import tables
 from tests.engine import HOURS, NOW, WIDE, decide, load, orders, prove, send, value
@@ -40,7 +40,7 @@ def test_records_that_are_large_only_in_memory_are_few_at_once(tmp_path):
     handle = lake.open(tables.bronze(STREAM).name)
     stored = pl.DataFrame(handle.get_add_actions(flatten=True))["size_bytes"].sum()
     assert stored < COUNT * LARGE / 50
-    assert 30 // COPIES - 4 <= portion(lake, handle, HOURS[:1], Limits(10_000, 30 * LARGE)) <= 30 // COPIES
+    assert 26 <= portion(lake, handle, HOURS[:1], Limits(10_000, 30 * LARGE)) <= 30
 
 
 def test_one_record_is_the_least_and_the_limit_of_records_the_most(tmp_path):
@@ -56,7 +56,7 @@ def test_silver_reads_no_more_of_them_than_fit(tmp_path, monkeypatch):
     read = _counting(monkeypatch, "assets.refine.read_bronze")
     done = decide(lake, STREAM, HOURS[:1], Limits(10_000, 30 * LARGE))
     assert sum(a.accepted for a in done.accounts) == sum(read) == COUNT
-    assert max(read) <= 30 // COPIES
+    assert max(read) <= 30
     prove(lake, STREAM)
 
 
@@ -67,7 +67,7 @@ def test_a_long_run_reads_no_more_of_them_than_fit_where_silver_is_behind(tmp_pa
     follower = Flow(lake.holding(), alike(), STREAM, "run", pace, clock=lambda: NOW, say=lambda _: None)
     follower.run(Event(), caught_up=True)
     assert sum(read) == COUNT
-    assert max(read) <= 30 // COPIES
+    assert max(read) <= 30
     prove(lake, STREAM)
 
 

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
+import duckdb
 import pandera.polars as pa
 import polars as pl
 import pytest
@@ -174,6 +175,38 @@ def test_floats_are_equal_as_values(tmp_path, lake_value, source_value, equal):
         ).write_parquet(path)
         sides.append(Side([str(path)], names))
     assert compare(*sides, ["id"], folder=tmp_path).equal is equal
+
+
+_ITEM = "STRUCT(d DECIMAL(12,2), _at TIMESTAMPTZ)[]"
+_ZONED, _NAIVE = "2026-01-01 10:00:00+02", "2026-01-01 08:00:00"
+NESTED = {  # types, and values
+    "lake": (f"STRUCT(n BIGINT, l {_ITEM})", f"{{'n': 1, 'l': [{{'d': 1.5, '_at': '{_ZONED}'}}, NULL]}}"),
+    "wider": (
+        "STRUCT(l STRUCT(_at TIMESTAMP_NS, d DECIMAL(20,4))[], more VARCHAR, n INTEGER)",
+        f"{{'l': [{{'_at': '{_NAIVE}', 'd': 1.5}}, NULL], 'more': 'x', 'n': 1}}",
+    ),
+    "null inside": (
+        f"STRUCT(n INTEGER, l {_ITEM})",
+        f"{{'n': 1, 'l': [{{'d': NULL, '_at': '{_ZONED}'}}, NULL]}}",
+    ),
+    "shorter": (f"STRUCT(n INTEGER, l {_ITEM})", f"{{'n': 1, 'l': [{{'d': 1.5, '_at': '{_ZONED}'}}]}}"),
+    "lacking": ("STRUCT(n INTEGER)", "{'n': 1}"),
+    "null": (f"STRUCT(n INTEGER, l {_ITEM})", "NULL"),
+}
+
+
+@pytest.mark.parametrize("other", NESTED)
+def test_structs_and_lists_are_equal_as_values(tmp_path, other):
+    sides = []
+    for name in ("lake", other):
+        dtype, value = NESTED[name]
+        path = tmp_path / f"{name}.parquet"
+        duckdb.sql(f"COPY (SELECT 1 AS id, CAST({value} AS {dtype}) AS s) TO '{path}' (FORMAT parquet)")
+        sides.append(Side([str(path)], {"id": "id", "s": "s"}))
+    found = compare(*sides, ["id"], folder=tmp_path)
+    assert found.equal is (other in ("lake", "wider"))
+    if not found.equal:
+        assert found.rows["columns"].to_list() == [["s"]]
 
 
 def test_a_naive_time_is_utc_and_zones_do_not_matter(tmp_path):

@@ -1,5 +1,6 @@
 """Which dates of gold a change of a dimension concerns: the facts whose as-of join sees another version."""
 
+import random
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -9,6 +10,7 @@ import pytest
 
 from assets import touched
 from assets.merge import merge
+from resources.data_files import DataFiles
 from resources.dbt import AsOfJoin
 from resources.lake import Lake
 from sensors.touched_dates import dates_owed
@@ -157,6 +159,44 @@ def test_a_new_column_of_a_dimension_does_not_stop_gold(lake, kafka):
     merge(lake, older, say=str)
     found = dates_owed(lake, [FACTS, older], [JOIN], since, touched.versions(lake, [FACTS, older]))
     assert found == set(DAYS[7:])
+
+
+def test_many_keys_are_looked_at_a_bucket_at_a_time(lake, kafka, monkeypatch):
+    """And what is asked for is what a look at all facts and versions finds."""
+    rng = random.Random(7)  # noqa: S311
+    keys = [f"k{n}" for n in range(40)]
+    for n, key in enumerate(keys):
+        kafka.produce("t", value(key, "1", rng.randrange(10) * 1440 + 720), stamp_ms=ms(START) + 200 + n)
+    both(lake, kafka, FACTS, HOURS[:1], now=OPEN)
+    read = DataFiles.read
+
+    def of_one_bucket(self, paths):
+        assert len({path.partition("/")[0] for path in paths}) <= 1
+        return read(self, paths)
+
+    for some in (keys, keys[:15], [*keys[30:], "a"]):
+        before = seen_by_all(lake)
+        for key in some:
+            lives(kafka, key, rng.choice(("Bonn", "Rome", "gone")), rng.randrange(10))
+        with monkeypatch.context() as patched:
+            patched.setattr("assets.touched.DataFiles.read", of_one_bucket)
+            found = owed(lake, kafka)
+        now = seen_by_all(lake)
+        assert found
+        assert found == {fact[1].date() for fact in now if now[fact] != before[fact]}
+
+
+def seen_by_all(lake) -> dict:
+    """Give what each fact sees: the version that holds its time, else the first one."""
+    facts = lake.read(tables.silver(FACTS)).select("order_id", "at").collect().rows()
+    versions = lake.read(tables.dimension(PEOPLE)).sort("id", "version").collect().to_dicts()
+    found = {}
+    for key, at in facts:
+        mine = [v for v in versions if v["id"] == key]
+        held = [v for v in mine if v["valid_from"] <= at and (v["valid_to"] is None or at < v["valid_to"])]
+        first = mine[:1] if mine and at < mine[0]["valid_from"] else []
+        found[key, at] = [(v["version"], v["city"], v["since"], bool(held)) for v in (held or first)]
+    return found
 
 
 def test_rows_that_are_decided_anew_touch_their_dates(lake):
