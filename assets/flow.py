@@ -21,7 +21,7 @@ from assets.ahead import ahead
 from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
 from assets.needed import Owned, known, needed
-from assets.portions import cut, portion
+from assets.portions import AT_ONCE, cut, portion
 from assets.refine import Refined, Work, decide, generation, judgement, read_bronze, refine
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
@@ -43,8 +43,8 @@ class Pace:
     """How a stream is followed: seconds between commits, a batch's size, how long a failure may last."""
 
     interval: float = 0.5
-    rows: int = 75_000
-    bytes: int = 32 << 20
+    rows: int = AT_ONCE
+    bytes: int = 48 << 20
     patience: float = 120.0
 
 
