@@ -15,6 +15,7 @@ from assets.shell import (
     described,
     failing_clearly,
     partitions_of,
+    seldom,
     table_metadata,
     tile_rows,
 )
@@ -24,6 +25,7 @@ from resources.settings import settings
 from resources.storage import LakeResource
 from sluice import tables
 from sluice.contract import Stream
+from sluice.errors.base import some
 
 
 def limits() -> Limits:
@@ -60,7 +62,13 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
         wanted = list(context.partition_keys)
         with failing_clearly():
             done = ingest(
-                lake.lake, kafka, stream, wanted, run_id=context.run_id, limits=limits(), say=context.log.info
+                lake.lake,
+                kafka,
+                stream,
+                wanted,
+                run_id=context.run_id,
+                limits=limits(),
+                say=seldom(context.log.info),
             )
             replaced = reingest.mend(
                 lake.lake, kafka, stream, wanted, run_id=context.run_id, every=config.replace
@@ -82,7 +90,7 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
                 partition_key=tile,
             )
         said = [*done.notes, *replaced] or ([] if done.rows else ["unchanged"])
-        summary = {"records": done.rows, "holes": done.holes, "said": "; ".join(said) or "appended"}
+        summary = {"records": done.rows, "holes": done.holes, "said": some(said, "; ") or "appended"}
         return dg.MaterializeResult(
             asset_key=spec.key, metadata=table_metadata(lake.lake, table, handle) | summary
         )

@@ -6,6 +6,7 @@ tiles are appended to; a complete tile is verified, and replaced as a whole only
 log disagree or the caller asks for it, never by less than it holds.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def ingest(  # the rest is told in the text
                 with closing(ahead(reading, f"read-{stream.name}")) as batches:
                     for batch in batches:
                         append(lake, stream, batch, ranges, run_id, done)
-                        say(f"bronze/{stream.name}: {done.rows} records so far, in {ranges[-1][0].tile}")
+                        say(f"bronze/{stream.name}: {done.rows} records so far, in {_place(done, ranges)}")
         except StaleWriterError:  # another run commits the same tiles, or closed one: go on from where it is
             say(f"bronze/{stream.name}: another run was faster; reading its progress")
             owned, marks = look()
@@ -106,6 +107,12 @@ def ingest(  # the rest is told in the text
     aftermath.finish(lake, stream, "bronze")
     _refuse_blocked(kafka, stream, owned, stable)
     return done
+
+
+def _place(done: Ingested, ranges: Sequence[tuple[Bounds, Slice]]) -> str:
+    """Tell how far a run has come, of how many tiles."""
+    tile = ranges[-1][0].tile
+    return f"{tile} (tile {bisect(done.tiles, tile)} of {len(done.tiles)})"
 
 
 def _left_out(lake: Lake, stream: Stream, owned: Sequence[Bounds], lows: Mapping[int, int]) -> int:

@@ -92,7 +92,7 @@ def refine(
                 for work, judged in judgements:
                     decide(lake, stream, work, judged, run_id, done)
                     read = sum(a.read for a in done.accounts)
-                    say(f"silver/{stream.name}: {read} records decided so far")
+                    say(f"silver/{stream.name}: {read} records decided so far, in {work.slices[-1].tile}")
         except StaleWriterError:  # another run decided the same tiles: go on from where it is
             say(f"silver/{stream.name}: another run was faster; reading its progress")
     done.version = lake.ensure(tables.silver(stream)).version()

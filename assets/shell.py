@@ -4,8 +4,9 @@ Transforms never see a context: the shells here take from it what a transform ne
 a run without a retry; a retryable one is tried again by the step's policy.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import dagster as dg
@@ -55,6 +56,19 @@ def failing_clearly() -> Iterator[None]:
             raise failure from error
         told = str(error) if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
         raise dg.Failure(description=told, allow_retries=False) from error
+
+
+def seldom(say: Callable[[str], None], seconds: float = 1.0) -> Callable[[str], None]:
+    """Say how far a run has come at most so often: each line is an event of Dagster's log."""
+    last = float("-inf")
+
+    def said(text: str) -> None:
+        nonlocal last
+        if monotonic() - last >= seconds:
+            last = monotonic()
+            say(text)
+
+    return said
 
 
 def described(stream: Stream, what: str) -> str:

@@ -22,16 +22,19 @@ from assets.shell import (
     described,
     failing_clearly,
     partitions_of,
+    seldom,
     table_metadata,
 )
 from resources.lake import Lake
 from resources.storage import LakeResource
 from sluice import accounts, tables
 from sluice.contract import Events, Stream
+from sluice.errors.base import some
 from sluice.judged import ROW_OF
 from sluice.tables import Table
 
 _COUNTS = ("read", "accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored", "late")
+_NAMED = 20  # members that no column takes, told by name
 
 
 def silver_assets(stream: Stream) -> dg.AssetsDefinition:
@@ -84,12 +87,12 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
                 run_id=context.run_id,
                 limits=limits(),
                 replace=config.replace,
-                say=context.log.info,
+                say=seldom(context.log.info),
             )
         if isinstance(stream, Events) and (empty := sum(a.tombstones for a in done.accounts)):
             context.log.warning("%d tombstones: they mean nothing for events, and have no effect", empty)
         if done.unknown:
-            context.log.warning("members that no column takes: %s", dict(done.unknown))
+            context.log.warning("members that no column takes: %s", _unknown(done))
         for table in (silver, refused, lost):
             key = dg.AssetKey(table.name.split("/"))
             if key not in context.selected_asset_keys:
@@ -104,13 +107,19 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
 
 
 def _summary(done: Refined) -> dict[str, Any]:
+    """Tell what a run did to silver: shortly, since the event of each of its tiles carries it."""
     said = done.notes or ([] if done.accounts else ["unchanged"])
     counts = {name: sum(getattr(a, name) for a in done.accounts) for name in _COUNTS}
     return counts | {
-        "touched_dates": [day.isoformat() for day in sorted(done.touched)],
-        "unknown_members": dict(done.unknown),
-        "said": "; ".join(said) or "decided what was new",
+        "touched_dates": some([day.isoformat() for day in sorted(done.touched)]),
+        "unknown_members": _unknown(done),
+        "said": some(said, "; ") or "decided what was new",
     }
+
+
+def _unknown(done: Refined) -> dict[str, int]:
+    """Count the members that no column takes, of the most frequent names."""
+    return dict(done.unknown.most_common(_NAMED))
 
 
 def _by_tile(lake: Lake, stream: Stream, wanted: list[str]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ class RetryableError(SluiceError):
     """The same call may pass later."""
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], by: str = ", ") -> str:
     """List names, shortened where they are many."""
-    shown = ", ".join(names[:5])
+    shown = by.join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"  # noqa: PLR2004  # enough to find them

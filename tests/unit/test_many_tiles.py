@@ -1,13 +1,16 @@
 """A backfill of ten thousand tiles: one run, linear in its tiles, cancelled and resumed between batches."""
 
 import time
-from datetime import datetime, timedelta
+from collections import Counter
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from assets import bounds, proofs
+from assets import bounds, proofs, shell
 from assets.ingest import TILES_AT_ONCE, Limits, ingest
+from assets.refine import Refined
+from assets.silver import _summary
 from resources.lake import Lake
 from sensors.arrivals import new_tiles
 from sluice import tables
@@ -92,3 +95,25 @@ def test_a_cancelled_backfill_goes_on_where_it_was(tmp_path: Path, at: int):
     assert done.rows == FEW - committed.height
     assert lake.read(tables.bronze(STREAM)).collect()["offset"].n_unique() == FEW
     assert proofs.unequal(lake, STREAM, "bronze").is_empty()
+
+
+def test_what_each_tile_is_told_with_does_not_grow_with_the_tiles():
+    """The event of each tile carries what is told of the run: ten thousand tiles would be gigabytes."""
+
+    def told(count: int) -> int:
+        days = {date(2000, 1, 1) + timedelta(days=number) for number in range(count)}
+        notes = [f"decided anew as generation 2: {day}" for day in sorted(days)]
+        done = Refined([], touched=days, unknown=Counter(f"m{n}" for n in range(count)), notes=notes)
+        return len(str(_summary(done)))
+
+    assert told(10_000) < told(100) * 1.1
+
+
+def test_progress_is_said_at_a_bounded_rate(monkeypatch):
+    clock, said = [0.0], []
+    monkeypatch.setattr(shell, "monotonic", lambda: clock[0])
+    say = shell.seldom(said.append)
+    for number in range(1_000):
+        clock[0] = number / 100
+        say(str(number))
+    assert said == [str(number) for number in range(0, 1_000, 100)]
