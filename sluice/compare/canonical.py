@@ -48,8 +48,13 @@ def canonical(value: str, dtype: pl.DataType, dialect: Dialect) -> str:
 
 
 def row_text(texts: Sequence[str]) -> str:
-    """Write the SQL of a row's text: each value with its length, so that no two rows have one text."""
-    return " || ".join(f"coalesce(length({t}) || ':' || {t}, '{NULL}')" for t in texts)
+    """Write the SQL of a row's text: its values between bars, so that no two rows have one text.
+
+    Each value is named once: a database works out an expression as often as it is named.
+    """
+    return " || '|' || ".join(
+        f"coalesce(replace(replace({t}, '~', '~~'), '|', '~-'), '{NULL}')" for t in texts
+    )
 
 
 def row_sum(text: str, dialect: Dialect) -> str:
@@ -89,14 +94,19 @@ def _duckdb(value: str, dtype: pl.DataType, depth: int = 0) -> str:
             return f"{value}::VARCHAR"
 
 
+def _framed(value: str) -> str:
+    """Write the SQL of a text with its length before it, by which `_items` takes lists apart."""
+    return f"coalesce(length({value}) || ':' || {value}, '{NULL}')"
+
+
 def _joined(texts: str) -> str:
     """Write DuckDB's SQL of a list of texts as one text, in which each has its length."""
-    return f"array_to_string(list_transform({texts}, lambda t: {row_text(['t'])}), ',')"
+    return f"array_to_string(list_transform({texts}, lambda t: {_framed('t')}), ',')"
 
 
 def _aggregated(rows: str, around: str) -> str:
     """Write PostgreSQL's SQL of rows (a text, its place) as one text, in which each has its length."""
-    told = f"SELECT string_agg({row_text(['t'])}, ',' ORDER BY place) FROM ({rows}) told(t, place)"
+    told = f"SELECT string_agg({_framed('t')}, ',' ORDER BY place) FROM ({rows}) told(t, place)"
     return f"'{around[0]}' || coalesce(({told}), '') || '{around[1]}'"
 
 
@@ -116,9 +126,7 @@ def _postgresql(value: str, dtype: pl.DataType) -> str:
         case _ if dtype.is_integer():
             return f"({value})::bigint::text"
         case pl.Float32() | pl.Float64():
-            number = f"({value})::text::float8"
-            bits = f"('x' || encode(float8send({number} + 0.0), 'hex'))::bit(64)::bigint::text"
-            return f"CASE WHEN {number} = 'NaN' THEN 'NaN' ELSE {bits} END"
+            return _float(value, dtype)
         case pl.Boolean():
             return _boolean(value)
         case pl.Datetime():
@@ -135,6 +143,14 @@ def _postgresql(value: str, dtype: pl.DataType) -> str:
             return f"encode({value}, 'hex')"
         case _:
             return f"({value})::text"
+
+
+def _float(value: str, dtype: pl.DataType) -> str:
+    number = f"({value})::text::float8"
+    if dtype == pl.Float64():  # by way of its text only what has 32 bits: that costs
+        number = f"CASE WHEN pg_typeof({value}) = 'real'::regtype THEN {number} ELSE ({value})::float8 END"
+    bits = f"('x' || encode(float8send({number} + 0.0), 'hex'))::bit(64)::bigint::text"
+    return f"CASE WHEN {number} = 'NaN' THEN 'NaN' ELSE {bits} END"
 
 
 def _jsonb(value: str, dtype: pl.DataType, depth: int = 0) -> str:
