@@ -15,6 +15,6 @@ def test_no_two_rows_have_one_text():
         list(product(TEXTS, repeat=3)), schema=dict.fromkeys("abc", pl.String()), orient="row"
     )
     with duckdb.connect() as connection:
-        texts = connection.sql(f"SELECT {row_text(['a', 'b', 'c'])} AS text FROM rows").pl()["text"]  # noqa: S608
+        texts = connection.sql(f"SELECT {row_text(['a', 'b', 'c'])} AS text FROM rows").pl()["text"]
     assert len(rows) == len(TEXTS) ** 3 == texts.n_unique()
     assert not texts.null_count()
