@@ -73,8 +73,12 @@ def finish(lake: Lake, stream: Stream, layer: Layer, upto: DeltaTable | None = N
 
 def due(lake: Lake, stream: Stream, layer: Layer, upto: DeltaTable) -> bool:
     """Tell whether `finish` may not wait: a commit up to `upto` announced something, or they are many."""
-    commits = unfolded(lake, stream, layer, upto)
-    return len(commits) > _MANY or any(PROMOTED in commit or RESOLVED in commit for commit in commits)
+    return len(unfolded(lake, stream, layer, upto)) > _MANY or announced(lake, stream, layer, upto)
+
+
+def announced(lake: Lake, stream: Stream, layer: Layer, upto: DeltaTable) -> bool:
+    """Tell whether a commit up to `upto` announced something that is still to be done."""
+    return any(PROMOTED in c or RESOLVED in c for c in unfolded(lake, stream, layer, upto))
 
 
 def unfolded(lake: Lake, stream: Stream, layer: Layer, handle: DeltaTable) -> list[dict[str, Any]]:

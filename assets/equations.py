@@ -12,6 +12,7 @@ Each function gives what breaks its equation, so an empty frame is the proof.
 from collections.abc import Sequence
 
 import polars as pl
+from deltalake import DeltaTable
 
 from assets import aftermath, bounds
 from assets.progress import position, reached
@@ -128,7 +129,8 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         .filter(~undecided.fill_null(value=False))
     )
     bronze, found = pl.collect_all([decided.select(_AT), placed])
-    found = found.join(_on_the_way(found, places["rows"], beaten), on=[*_AT, "place"], how="anti")
+    moving = _on_the_way(lake, stream, silver, found, places["rows"], beaten)
+    found = found.join(moving, on=[*_AT, "place"], how="anti")
     told = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(of_tiles)
     own = found.group_by("tile").agg(
         *((pl.col("place") == name).sum().cast(pl.Int64).alias(name) for name in places),
@@ -149,22 +151,44 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     return broken.select(columns).sort("tile")
 
 
-def _on_the_way(found: pl.DataFrame, rows: pl.LazyFrame, beaten: pl.LazyFrame) -> pl.DataFrame:
-    """Give the losers that silver holds, too, and whose winner it does not (columns `_AT`, place).
+def _on_the_way(
+    lake: Lake,
+    stream: Stream,
+    silver: DeltaTable | None,
+    found: pl.DataFrame,
+    rows: pl.LazyFrame,
+    beaten: pl.LazyFrame,
+) -> pl.DataFrame:
+    """Give the losers that silver holds, too, and whose winner is on its way (columns `_AT`, place).
 
-    They are written before the commit of silver that unseats them, and taken out after the one that seats
-    them: between the two they are no losers.
+    They are written before the commit of silver that unseats them, which decides their winner; and where a
+    commit seated them, it announces that they are to be taken out. A loser whose winner was decided, and
+    that nobody announced, is on no way: a run that died left it.
     """
     coordinates = _AT[1:]
     twice = found.filter(pl.struct(coordinates).is_duplicated() & (pl.col("place") == "losers"))
-    if not twice.height:
+    if not twice.height or silver is None:
         return twice.select(*_AT, "place")
     winner = [f"winner_{name}" for name in coordinates]
     told = beaten.join(twice.lazy(), on=_AT, how="semi").select(*_AT, *winner).collect()
     winners = told.select(pl.col(w).alias(c) for w, c in zip(winner, coordinates, strict=True)).unique()
-    seated = rows.join(winners.lazy(), on=coordinates, how="semi").select(coordinates).collect()
-    unseated = told.join(seated, left_on=winner, right_on=coordinates, how="anti")
+    gone = rows.join(winners.lazy(), on=coordinates, how="semi").select(coordinates).collect()
+    if not aftermath.announced(lake, stream, "silver", silver):
+        gone = pl.concat([gone, _decided(lake, stream, silver, winners)])
+    unseated = told.join(gone, left_on=winner, right_on=coordinates, how="anti")
     return twice.join(unseated, on=_AT, how="semi").select(*_AT, "place")
+
+
+def _decided(lake: Lake, stream: Stream, silver: DeltaTable, at: pl.DataFrame) -> pl.DataFrame:
+    """Give those of some records (columns epoch, partition, offset) that silver has decided."""
+    known = bounds.every_epoch(lake, stream)
+    ends = pl.DataFrame(
+        [(b.epoch, b.partition, b.first_offset, position(silver, stream, b)) for b in known],
+        schema={**{c: tables.TILES[c] for c in _TILE[1:]}, "first": pl.Int64, "stop": pl.Int64},
+        orient="row",
+    )
+    inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
+    return at.join(ends, on=_TILE[1:]).filter(inside).select(at.columns)
 
 
 def _rest(told: pl.DataFrame) -> pl.DataFrame:

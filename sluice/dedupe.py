@@ -59,7 +59,7 @@ class SameEvent:
     def partitions(near: pl.DataFrame) -> set[object]:
         """Give the event dates that rows (of `near`) reach."""
         dates: set[object] = set()
-        for low, high in near.group_by("low").agg(pl.col("high").max()).iter_rows():
+        for low, high in near.drop_nulls().group_by("low").agg(pl.col("high").max()).iter_rows():
             dates.update(low + timedelta(days=n) for n in range((high - low).days + 1))
         return dates
 

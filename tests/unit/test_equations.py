@@ -229,6 +229,17 @@ def test_a_loser_whose_winner_silver_does_not_have_yet_is_none(lake):
     assert equations.silver_unequal(lake, STREAM).is_empty()
 
 
+def test_a_loser_that_a_death_left_is_found_and_healed(lake):
+    """Its winner was decided, and is no row of silver: nobody brings it any more."""
+    at = lake.read(tables.quarantine(STREAM)).select("epoch", "partition", "offset").collect().row(0)
+    before = state(lake, STREAM)
+    beaten_by(lake, at)
+    assert equations.silver_unequal(lake, STREAM)["twice"].to_list() == [1]
+    decide(lake, STREAM, TILES)
+    assert_same(before, state(lake, STREAM))
+    prove(lake, STREAM)
+
+
 def test_a_loser_that_silver_holds_beside_its_winner_is_twice_there(lake):
     rows = lake.read(SILVER).filter(pl.col("_tile") == TILES[2]).collect()
     beaten_by(lake, rows.select("_epoch", "_partition", "_offset").row(0))
