@@ -54,12 +54,13 @@ class Enumerated:
         spoiled = self.copy_state("whole", "spoiled", {})
         self._await(self.forks.start("work.spoil", folder=str(spoiled), servers=self.servers))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            list(pool.map(self._watch, SCENARIOS))
+            list(pool.map(self.watch, SCENARIOS))
 
-    def _watch(self, scenario: Scenario) -> None:
+    def watch(self, scenario: Scenario) -> None:
+        """Run a scenario undisturbed: its events, and what its lake is held against."""
         folder = self.copy(scenario, f"peace-{scenario.name}".replace(" ", "-"))
         log = self.folder / f"{scenario.name}.log"
-        self._await(self._run(folder, scenario.steps, log=str(log)))
+        self._await(self._run(folder, scenario.steps, log=str(log), now=scenario.now))
         self._await(self._run(folder, scenario.again, save=str(self._expected(scenario))))
         self.events[scenario.name] = seam.read(log)
 
@@ -109,7 +110,7 @@ class Enumerated:
     ) -> Child:
         """Start a scenario's run, in batches of some rows; it ends at a death, where one is given."""
         more = {"log": str(folder / "events"), "death": asdict(death)} if death else {}
-        return self._run(folder, scenario.steps, rows, **more)
+        return self._run(folder, scenario.steps, rows, now=scenario.now, **more)
 
     def hold(self, scenario: Scenario, folder: Path, *, again: bool = False) -> None:
         """Hold a lake against the undisturbed one, after another run where `again` is said.
@@ -121,7 +122,7 @@ class Enumerated:
 
     def _hold(self, scenario: Scenario, folder: Path, *, again: bool) -> Child:
         steps = (scenario.again or scenario.steps) if again else ()
-        return self._run(folder, steps, expected=str(self._expected(scenario)))
+        return self._run(folder, steps, expected=str(self._expected(scenario)), now=scenario.now)
 
     def _run(
         self, folder: Path, steps: Sequence[object], rows: int = BATCH_ROWS, **arguments: object

@@ -31,7 +31,7 @@ from pathlib import Path
 import pandera.polars as pa
 import polars as pl
 
-from sluice import Changes, Daily, Events, Json, Parquet
+from sluice import Changes, Daily, Events, Hourly, Json, Parquet
 
 
 class Visit(pa.DataFrameModel):
@@ -55,7 +55,7 @@ class Account(pa.DataFrameModel):
 def events(topic):
     return Events(
         topic=topic, value=Json(), schema=Visit, key="visit", event_time="at", max_quarantined=1.0,
-        partitions=Daily(start="{start}"), dedupe_within=timedelta(days=1), event_time_range=None,
+        partitions={tiles}, dedupe_within=timedelta(days=1), event_time_range=None,
     )
 
 
@@ -71,6 +71,7 @@ accounts = Changes(
 def contract(**rules: object) -> str:
     """Write the contract, today's or (with other rules) tomorrow's."""
     usual = {"pages": ["a", "b", "c"], "digits": 8, "least": 0, "more": "", "start": DAYS[0]}
+    usual["tiles"] = f'Daily(start="{DAYS[0]}")'
     return _CONTRACT.format(**usual | rules)
 
 
@@ -84,6 +85,7 @@ class Scenario:
     """Runs over a state of the lake (`empty`, `half`, `whole`, `spoiled`) under some rules.
 
     What comes after a death is the same `steps`, or `again` where those would not end by themselves.
+    `now` is the time that its tiles open and close by, where that must not go on.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Scenario:
     steps: Sequence[Mapping[str, Any]]
     rules: Mapping[str, object] = field(default_factory=dict)
     again: Sequence[Mapping[str, Any]] = ()
+    now: str = ""
 
 
 def _over(select: str, first: int, last: int, **config: object) -> dict[str, Any]:
@@ -147,6 +150,15 @@ SCENARIOS = [
         again=[FOLLOWED | {"until": "caught_up"}],
     ),
 ]
+_HOURS = [NOW.replace(minute=0, second=0) - timedelta(hours=back) for back in range(50)][::-1]
+_FIRST, _OPEN = (hour.strftime("%Y-%m-%d-%H:00") for hour in (_HOURS[0], _HOURS[-1]))
+FIFTY = Scenario(
+    "fifty tiles",
+    "empty",
+    [{"select": EVENTS, "tiles": [_FIRST, _OPEN]}],
+    {"tiles": f'Hourly(start="{_HOURS[0]:%Y-%m-%d-%H:00}")'},
+    now=NOW.isoformat(),
+)
 
 
 def _changes(count: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 import resources.lake
-from assets import aftermath, continuous, ingest, maintenance, reconcile_tables, verdicts
+from assets import aftermath, continuous, flow, ingest, maintenance, reconcile_tables, verdicts
 from resources.lake import Lake
 from resources.outages import LostRace
 from resources.streams import load_streams
@@ -52,8 +52,8 @@ def run(
     `now` is the time that tiles open and close by.
     """
     resources.lake._CONFIGURATION["delta.checkpointInterval"] = str(checkpoint_every)
-    if now:
-        _clock(ingest, datetime.fromisoformat(now))
+    for module in (ingest, flow) if now else ():
+        _clock(module, datetime.fromisoformat(now))
     made = project(folder, servers)
     if log:
         at = dict(death) if death else None

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from tests.crash import seam
 from tests.crash.enumerated import Enumerated
 from tests.crash.forks import Child, Forks
-from tests.crash.scenarios import DAYS, EVENTS, SCENARIOS, Scenario
+from tests.crash.scenarios import EVENTS, FIFTY, SCENARIOS, Scenario
 from tests.crash.seam import Death, Event
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(900)]
@@ -28,7 +29,6 @@ ELSEWHERE = (
     *("assets/images.py:image:ensure#1", "assets/images.py:image:ensure#3", "assets/images.py:beyond:ensure"),
 )
 EVERYTHING = next(s for s in SCENARIOS if s.name == "events")
-LIVE = Scenario("live", "empty", [{"select": EVENTS, "tiles": DAYS[-1]}])
 ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
 
 
@@ -43,6 +43,7 @@ def enumerated(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with Forks(folder / "children", preload) as forks:
         made = Enumerated(folder, kafka, forks)
         made.prepare()
+        made.watch(FIFTY)
         yield made
 
 
@@ -98,23 +99,38 @@ def test_a_zombie_that_goes_on_after_another_did_its_work(enumerated: Enumerated
     enumerated.hold(EVERYTHING, folder)
 
 
-def test_a_backfill_beside_live_runs_and_maintenance(enumerated: Enumerated):
+@pytest.mark.parametrize("scenario", [EVERYTHING, FIFTY], ids=["four tiles", "fifty tiles"])
+def test_a_backfill_beside_live_runs_and_maintenance(enumerated: Enumerated, scenario: Scenario):
     """Kinesis-iceberg 39: a backfill in small commits, runs of the open tile, upkeep: all get through."""
-    folder = enumerated.copy(EVERYTHING, "backfill")
+    folder = enumerated.copy(scenario, f"backfill-{scenario.name}".replace(" ", "-"))
     done = folder / "done"
     tidying = enumerated.forks.start(
         "work.maintain", folder=str(folder), servers=enumerated.servers, until=str(done)
     )
-    backfill = enumerated.start(EVERYTHING, folder, None, rows=5)
+    backfill = enumerated.start(scenario, folder, None, rows=5)
+    last = replace(scenario, steps=[{"select": EVENTS, "tiles": scenario.steps[0]["tiles"][-1]}])
     lived = 0
     while not backfill.ended.is_set() or lived < 2:
-        live = enumerated.start(LIVE, folder)
+        live = enumerated.start(last, folder)
         assert live.wait() == 0, live.said()
         lived += 1
     done.touch()
     for child in (backfill, tidying):
         assert child.wait() == 0, child.said()
-    enumerated.hold(EVERYTHING, folder)
+    enumerated.hold(scenario, folder)
+
+
+def test_a_backfill_of_fifty_tiles_beside_a_continuous_writer(enumerated: Enumerated):
+    """Event-streaming 16: both read the same tiles and commit all the time; the backfill ends beside it."""
+    folder = enumerated.copy(FIFTY, "backfill-beside")
+    steps = [{"continuous": ["--streams", "visits", "--rows", "10", "--upkeep", "0.3"], "until": "stopped"}]
+    writer = enumerated.start(replace(FIFTY, steps=steps), folder)
+    backfill = enumerated.start(FIFTY, folder, rows=5)
+    assert backfill.wait() == 0, backfill.said()
+    assert not writer.ended.is_set(), writer.said()
+    writer.signal(signal.SIGTERM)
+    assert writer.wait() == 0, writer.said()
+    enumerated.hold(FIFTY, folder)
 
 
 def test_two_folds_of_one_dimension_at_once(enumerated: Enumerated):
