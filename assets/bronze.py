@@ -54,13 +54,12 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=f"bronze_{stream.name}",
-        retry_policy=RETRIES,
     )
     def bronze(
         context: dg.AssetExecutionContext, config: Materialize, lake: LakeResource, kafka: KafkaResource
     ) -> dg.MaterializeResult[None]:
         wanted = list(context.partition_keys)
-        with failing_clearly():
+        with failing_clearly(RETRIES):
             done = ingest(
                 lake.lake,
                 kafka,
@@ -73,27 +72,27 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
             replaced = reingest.mend(
                 lake.lake, kafka, stream, wanted, run_id=context.run_id, every=config.replace
             )
-        handle = lake.lake.ensure(table)
-        by_tile = tile_rows(handle, "tile")
-        new: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for piece in done.slices:
-            new[piece.tile][piece.partition] += [piece.first_offset, piece.next_offset]
-        for tile in wanted:
-            read = {partition: (min(ends), max(ends)) for partition, ends in new[tile].items()}
-            context.add_asset_metadata(
-                {
-                    "dagster/partition_row_count": by_tile.get(tile, 0),
-                    "new_offsets": sum(stop - first for first, stop in read.values()),
-                    "offsets": {str(p): f"{first}..{stop}" for p, (first, stop) in read.items()},
-                },
-                asset_key=spec.key,
-                partition_key=tile,
+            handle = lake.lake.ensure(table)
+            by_tile = tile_rows(handle, "tile")
+            new: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+            for piece in done.slices:
+                new[piece.tile][piece.partition] += [piece.first_offset, piece.next_offset]
+            for tile in wanted:
+                read = {partition: (min(ends), max(ends)) for partition, ends in new[tile].items()}
+                context.add_asset_metadata(
+                    {
+                        "dagster/partition_row_count": by_tile.get(tile, 0),
+                        "new_offsets": sum(stop - first for first, stop in read.values()),
+                        "offsets": {str(p): f"{first}..{stop}" for p, (first, stop) in read.items()},
+                    },
+                    asset_key=spec.key,
+                    partition_key=tile,
+                )
+            said = [*done.notes, *replaced] or ([] if done.rows else ["unchanged"])
+            summary = {"records": done.rows, "holes": done.holes, "said": some(said, "; ") or "appended"}
+            return dg.MaterializeResult(
+                asset_key=spec.key, metadata=table_metadata(lake.lake, table, handle) | summary
             )
-        said = [*done.notes, *replaced] or ([] if done.rows else ["unchanged"])
-        summary = {"records": done.rows, "holes": done.holes, "said": some(said, "; ") or "appended"}
-        return dg.MaterializeResult(
-            asset_key=spec.key, metadata=table_metadata(lake.lake, table, handle) | summary
-        )
 
     return bronze
 

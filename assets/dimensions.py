@@ -45,10 +45,9 @@ def dimension_asset(stream: Changes) -> dg.AssetsDefinition:
         specs=[spec],
         backfill_policy=dg.BackfillPolicy.single_run(),  # so that a range of tiles and it can be one run
         pool=table.name.replace("/", "_"),
-        retry_policy=RETRIES,
     )
     def dimension(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult[None]:
-        with failing_clearly():
+        with failing_clearly(RETRIES):
             done = merge(lake.lake, stream, say=context.log.info)
         told = {"silver_version": done.silver_version, "buckets_folded": done.buckets}
         if not done.buckets:

@@ -76,11 +76,11 @@ def reconciliation_asset(stream: Stream) -> dg.AssetsDefinition:
         tags=dict(stream.tags),
     )
 
-    @dg.multi_asset(name=f"reconciliation_{stream.name}", specs=[spec], retry_policy=RETRIES)
+    @dg.multi_asset(name=f"reconciliation_{stream.name}", specs=[spec])
     def reconciliation(
         context: dg.AssetExecutionContext, config: Reconcile, lake: LakeResource, kafka: KafkaResource
     ) -> dg.MaterializeResult[None]:
-        with failing_clearly():
+        with failing_clearly(RETRIES):
             done = reconcile(
                 lake.lake, stream, config.asked(), run_id=context.run_id, kafka=kafka, say=context.log.info
             )

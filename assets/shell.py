@@ -1,7 +1,7 @@
 """What the Dagster side of every layer shares: partitions, descriptions, metadata, how failures end.
 
 Transforms never see a context: the shells here take from it what a transform needs. A permanent error ends
-a run without a retry; a retryable one is tried again by the step's policy.
+a run without a retry; a retryable one is tried again, at growing intervals.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,18 +44,31 @@ def _zone(stream: Stream) -> Any:
 
 
 @contextmanager
-def failing_clearly() -> Iterator[None]:
-    """Let retryable errors be tried again, and nothing else."""
+def failing_clearly(retries: dg.RetryPolicy | None = None) -> Iterator[None]:
+    """Let retryable errors be tried again, and nothing else; a run that is terminated ends.
+
+    A step that has Dagster's retry policy is tried again when it is terminated, too: so none has.
+    """
     try:
         yield
-    except (RetryableError, dg.Failure):
+    except RetryableError as error:
+        _try_again(error, retries)
+        raise
+    except dg.Failure:
         raise
     except Exception as error:
         failure = outages.told("of this run", "the lake", error)
         if isinstance(failure, LakeUnreachableError):  # as a scan tells it that was collected late
+            _try_again(failure, retries)
             raise failure from error
         told = str(error) if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
         raise dg.Failure(description=told, allow_retries=False) from error
+
+
+def _try_again(error: RetryableError, retries: dg.RetryPolicy | None) -> None:
+    if retries:
+        delay = retries.calculate_delay(dg.OpExecutionContext.get().retry_number + 1)
+        raise dg.RetryRequested(retries.max_retries, delay) from error
 
 
 def seldom(say: Callable[[str], None], seconds: float = 1.0) -> Callable[[str], None]:

@@ -73,13 +73,12 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=f"silver_{stream.name}",
-        retry_policy=RETRIES,
     )
     def assets(
         context: dg.AssetExecutionContext, config: Materialize, lake: LakeResource
     ) -> Iterator[dg.MaterializeResult[None]]:
         wanted = list(context.partition_keys)
-        with failing_clearly():
+        with failing_clearly(RETRIES):
             done = refine(
                 lake.lake,
                 stream,
@@ -89,19 +88,19 @@ def silver_assets(stream: Stream) -> dg.AssetsDefinition:
                 replace=config.replace,
                 say=seldom(context.log.info),
             )
-        if isinstance(stream, Events) and (empty := sum(a.tombstones for a in done.accounts)):
-            context.log.warning("%d tombstones: they mean nothing for events, and have no effect", empty)
-        if done.unknown:
-            context.log.warning("members that no column takes: %s", _unknown(done))
-        for table in (silver, refused, lost):
-            key = dg.AssetKey(table.name.split("/"))
-            if key not in context.selected_asset_keys:
-                continue
-            if table is silver:
-                for tile, counts in _by_tile(lake.lake, stream, wanted).items():
-                    context.add_asset_metadata(counts, asset_key=key, partition_key=tile)
-            summary = _summary(done) if table is silver else {}
-            yield dg.MaterializeResult(asset_key=key, metadata=table_metadata(lake.lake, table) | summary)
+            if isinstance(stream, Events) and (empty := sum(a.tombstones for a in done.accounts)):
+                context.log.warning("%d tombstones: they mean nothing for events, and have no effect", empty)
+            if done.unknown:
+                context.log.warning("members that no column takes: %s", _unknown(done))
+            for table in (silver, refused, lost):
+                key = dg.AssetKey(table.name.split("/"))
+                if key not in context.selected_asset_keys:
+                    continue
+                if table is silver:
+                    for tile, counts in _by_tile(lake.lake, stream, wanted).items():
+                        context.add_asset_metadata(counts, asset_key=key, partition_key=tile)
+                summary = _summary(done) if table is silver else {}
+                yield dg.MaterializeResult(asset_key=key, metadata=table_metadata(lake.lake, table) | summary)
 
     return assets
 
