@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from bson import ObjectId
 from deltalake import write_deltalake
 
 import assets.reconcile
@@ -15,7 +16,7 @@ from assets.merge import merge
 from assets.repair import due
 from sluice import Delta, tables
 from tests.engine import Killed, at_commit, both, decide, kill, prove
-from tests.mongodb_live import TOPIC, Alive, contract, document, lived, run
+from tests.mongodb_live import TOPIC, Alive, Named, contract, document, lived, run
 
 QUIET = [0]  # the only key that others write to meanwhile
 
@@ -112,6 +113,23 @@ def test_the_records_are_the_connectors_own_and_a_rebuild_gives_the_same(live):
 def tiles(lake, stream) -> list[str]:
     found = lake.read(tables.bronze(stream)).select("tile").collect()["tile"]
     return [tile for tile in found if not tile.startswith("repair/")]
+
+
+def test_bronze_has_whole_documents_also_where_columns_name_few_members(live):
+    lake, kafka, server, connector = live
+    stream = contract(schema=Named)
+    connector.write("a", {"_id": "a", "name": "n"})
+    connector.deliver()
+    key = ObjectId(b"twelve bytes")
+    server.write("shop.customers", key, {"_id": key, "name": "lost", "more": [1]})
+    with Alive(connector, keys=["a"]):
+        done = run(lake, kafka, stream, repair="yes")
+    assert done.verdict.compared.equal
+    ((name, value),) = repairs(lake, stream).select("key", "value").rows()
+    oid = {"$oid": str(key)}
+    assert json.loads(json.loads(name)["id"]) == oid
+    told = json.loads(json.loads(value)["after"])
+    assert told == {"_id": oid, "name": "lost", "more": [{"$numberInt": "1"}]}
 
 
 def test_a_dry_run_tells_and_changes_nothing(live):

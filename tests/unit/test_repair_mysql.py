@@ -51,9 +51,10 @@ class Binlog:
     def __init__(self, kafka, file: int = 1, server: str | None = A, at: datetime = HOUR) -> None:
         self._kafka, self._file, self._server, self._at, self._place = kafka, file, server, at, 100
 
-    def send(self, key: int, name: str | None, seconds: int = 1, written: int = 300) -> None:
-        """Write a change so many seconds after the last one, and so many milliseconds later to Kafka."""
-        self._at += timedelta(seconds=seconds)
+    def send(self, key: int, name: str | None, seconds: int | None = 1, written: int = 300) -> None:
+        """Write a change so many seconds after the last one (None: now), and milliseconds later to Kafka."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        self._at = now if seconds is None else self._at + timedelta(seconds=seconds)
         self._place += 50
         stamp = int(self._at.timestamp() * 1000)
         source = {"connector": "mysql", "snapshot": "false", "db": "shop", "table": "rows", "ts_ms": stamp}
@@ -132,8 +133,7 @@ def test_what_differs_is_repaired_and_later_changes_win(tmp_path, history):
         A,
         "incremental",
     )
-    later = datetime.now(UTC).replace(microsecond=0) - HOUR  # in the second of the repair, or just after it
-    log.send(2, "later", int(later.total_seconds()) - 3)
+    log.send(2, "later", None)  # in the second of the repair, or just after it
     log.send(5, None, 0)
     bring(lake, kafka, stream)
     assert image(lake, stream) == {1: "a", 2: "later"}
@@ -193,7 +193,7 @@ def test_where_another_server_took_over_its_own_log_counts(tmp_path):
     assert done.verdict.compared.equal, done.verdict.compared.rows
     told = source_of_repair(lake, stream)
     assert (told["file"], told["server_id"]) == ("binlog.000001", B)
-    log.send(2, "later", 40)
+    log.send(2, "later", None)
     log.send(4, "later", 0)
     bring(lake, kafka, stream)
     assert image(lake, stream) == {1: "new", 2: "later", 3: "old", 4: "later"}
@@ -232,7 +232,7 @@ def test_changes_told_late_or_again_are_of_the_same_log(tmp_path, restarted):
     there(tmp_path, {1: "a", 2: "mended"})
     assert run(lake, stream, repair="yes").verdict.compared.equal
     assert source_of_repair(lake, stream)["pos"] == 200
-    log.send(2, "later", 3300)
+    log.send(2, "later", None)
     bring(lake, kafka, stream)
     assert image(lake, stream) == {1: "a", 2: "later"}
 
