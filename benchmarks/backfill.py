@@ -14,16 +14,18 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import dagster as dg
 import pandera.polars as pa
 import polars as pl
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # forgets to say so
+from measure import arguments, machine, measured
 
 from assets import bounds, proofs
 from assets.ingest import Limits, ingest
 from assets.refine import refine
-from benchmarks.measure import arguments, machine, measured
 from demo.broker import EmbeddedKafka
 from resources.kafka import KafkaResource
 from resources.lake import Lake
