@@ -17,7 +17,14 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliInvocation, DbtCliResource, dbt_assets
 from dagster_dbt.asset_utils import get_asset_check_key_for_test
 
-from assets.shell import RETRIES, partitions_of, table_metadata, tile_rows
+from assets.shell import (
+    RETRIES,
+    failing_clearly,
+    partitions_of,
+    table_metadata,
+    tile_rows,
+    try_again,
+)
 from resources.dbt import Manifest, columns_read, models, models_within, prepared_manifest, sources_of
 from resources.dbt_delta import GUARDS, INVOCATION, RETRYABLE, ROWS, SOURCES, WINDOW
 from resources.dbt_lineage import column_origins
@@ -100,20 +107,27 @@ def gold_assets(streams: Sequence[Stream]) -> list[dg.AssetsDefinition]:
         partitions_def=dates([stream for stream in streams if f"silver/{stream.name}" in read]),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool="gold",
-        retry_policy=RETRIES,
     )
     def assets(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: LakeResource) -> Iterator[Any]:
-        arguments = ["build"]
-        if days := _days(context):
-            arguments += ["--vars", json.dumps({"min_date": days[0], "max_date": days[-1]})]
-        with tempfile.TemporaryDirectory(prefix="sluice-dbt-") as folder:
-            run = dbt.cli(arguments, context=context, target_path=Path(folder), raise_on_error=False)
-            for event in run.stream():
-                yield from _told(context, lake.lake, run, manifest, event)
-            if not run.is_successful():
-                yield from _refused(context, run, manifest)
+        with failing_clearly(RETRIES):
+            yield from _built(context, dbt, lake.lake, manifest)
 
     return [assets]
+
+
+def _built(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake, manifest: Manifest
+) -> Iterator[Any]:
+    """Let dbt build, and tell what came of it."""
+    arguments = ["build"]
+    if days := _days(context):
+        arguments += ["--vars", json.dumps({"min_date": days[0], "max_date": days[-1]})]
+    with tempfile.TemporaryDirectory(prefix="sluice-dbt-") as folder:
+        run = dbt.cli(arguments, context=context, target_path=Path(folder), raise_on_error=False)
+        for event in run.stream():
+            yield from _told(context, lake, run, manifest, event)
+        if not run.is_successful():
+            yield from _refused(context, run, manifest)
 
 
 def dates(streams: Sequence[Stream]) -> dg.DailyPartitionsDefinition:
@@ -213,7 +227,8 @@ def _refused(
                 yield dg.AssetCheckResult(
                     passed=False, asset_key=key.asset_key, check_name=key.name, metadata={"refused": message}
                 )
-    raise dg.Failure(
-        description="\n\n".join(errors) or str(run.get_error()),
-        allow_retries=bool(errors) and all(RETRYABLE in message for message in errors),
-    )
+    told = "\n\n".join(errors) or str(run.get_error())
+    if errors and all(RETRYABLE in message for message in errors):
+        context.log.error(told)
+        raise try_again(RETRIES)
+    raise dg.Failure(description=told, allow_retries=False)

@@ -52,23 +52,23 @@ def failing_clearly(retries: dg.RetryPolicy | None = None) -> Iterator[None]:
     try:
         yield
     except RetryableError as error:
-        _try_again(error, retries)
+        if retries:
+            raise try_again(retries) from error
         raise
-    except dg.Failure:
+    except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:
         failure = outages.told("of this run", "the lake", error)
         if isinstance(failure, LakeUnreachableError):  # as a scan tells it that was collected late
-            _try_again(failure, retries)
-            raise failure from error
+            raise (try_again(retries) if retries else failure) from error
         told = str(error) if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
         raise dg.Failure(description=told, allow_retries=False) from error
 
 
-def _try_again(error: RetryableError, retries: dg.RetryPolicy | None) -> None:
-    if retries:
-        delay = retries.calculate_delay(dg.OpExecutionContext.get().retry_number + 1)
-        raise dg.RetryRequested(retries.max_retries, delay) from error
+def try_again(retries: dg.RetryPolicy) -> dg.RetryRequested:
+    """Give what asks Dagster to try the step again, later each time."""
+    delay = retries.calculate_delay(dg.OpExecutionContext.get().retry_number + 1)
+    return dg.RetryRequested(retries.max_retries, delay)
 
 
 def seldom(say: Callable[[str], None], seconds: float = 1.0) -> Callable[[str], None]:
