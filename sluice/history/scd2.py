@@ -126,14 +126,27 @@ def _by_place(
         every = pl.concat([mine, told], how="diagonal")
         epoch = numbered(every, keys).cast(pl.String).str.zfill(10)
         order = pl.concat_str(epoch, "_position", "_mark", separator=" ").alias("_order")
-        yield every.with_columns(order).sort(*keys, "_order", *ROW_COORDINATES), ends.clear()
+        yield _ended(every.with_columns(order).sort(*keys, "_order", *ROW_COORDINATES), keys), ends.clear()
+
+
+def _ended(ordered: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Drop the images that end nothing, since their key is not there: they do not date what comes next.
+
+    An image's clock tells when it was read, which may be after the next change was committed.
+    """
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in keys) & (_ROW > 0)
+    nothing = ~same | _GONE.shift()
+    return _without(ordered, (pl.col("_by_image").fill_null(value=False) & nothing)).drop("_by_image")
 
 
 def _told_ends(rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """Tell each key what ends it as deletes."""
     keys, table = list(stream.keys), pl.col("_source").struct.field("table")
     known = [name for name in ends.columns if name in rows.columns and name != "_order"]
-    ending = ends.select(*known, "_image", _valid_from="_until", _op=pl.lit("d"), _of=table)
+    by_image = pl.col("_image").is_not_null()
+    ending = ends.select(
+        *known, "_image", _by_image=by_image, _valid_from="_until", _op=pl.lit("d"), _of=table
+    )
     told = rows.select(*keys, table.alias("_table")).unique().join(ending, how="cross")
     told = told.filter((pl.col("_of") == pl.col("_table")).fill_null(value=True)).drop("_table", "_of")
     image = image_of(stream)

@@ -96,6 +96,15 @@ def test_what_was_open_as_a_snapshot_was_taken_comes_after_it():
     assert [(key, value) for key, value, current in answer if current] == [(1, "new"), (3, "born")]
 
 
+@pytest.mark.parametrize("later", [[], [pg(90, 3, "on", 60)]])  # the second: places go back
+def test_a_snapshot_without_a_key_does_not_date_its_first_change(later):
+    """It was read after the change was committed, and stands before it; found with a real PostgreSQL."""
+    read = [pg(4000, key, "old", 12, "r", mark) for key, mark in ((1, "first"), (2, "last"))]
+    rows = decoded_silver(stream(), bronze([*read, pg(5000, 3, "born", 11, "c"), *later]))
+    born = fold(rows, stream()).filter(id=3)
+    assert [at.timestamp() for at in born["valid_from"]] == [11, *(60 for _ in later)]
+
+
 def test_a_change_of_key_takes_unsent_values_over_from_another_server():
     def renamed(old, new, lsn, at):
         header = [{"key": "__debezium.oldkey", "value": json.dumps({"id": old}).encode()}]
