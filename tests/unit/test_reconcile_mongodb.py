@@ -71,13 +71,18 @@ def test_what_is_wrong_in_the_lake_is_found_while_others_write(live):
     assert done.verdict.compared.equal, done.verdict.compared.rows
 
 
-def test_lost_changes_are_found(live):
-    lake, kafka, _, connector = live
-    stream = contract()
+def losing(connector) -> None:
+    """Deliver documents, of which the connector loses all changes from then on."""
     for key in (*range(20), 1001, 1002):
         connector.write(key, document(key))
     connector.deliver()
     connector.loses = True
+
+
+def test_lost_changes_are_found(live):
+    lake, kafka, _, connector = live
+    stream = contract()
+    losing(connector)
     connector.write(1001, document(1001, more="lost"))
     connector.write(1002, None)
     connector.write(1003, document(1003))
@@ -90,10 +95,7 @@ def test_lost_changes_are_found(live):
 def test_a_lost_change_inside_a_struct_is_found(live):
     lake, kafka, _, connector = live
     stream = contract()
-    for key in (*range(20), 1001, 1002):
-        connector.write(key, document(key))
-    connector.deliver()
-    connector.loses = True
+    losing(connector)
     rooms = [{"m2": 1.5}, {"m2": 2.5}]
     connector.write(1001, document(1001, address={"city": "Ulm", "no": 5, "rooms": rooms}))
     connector.write(1002, document(1002, address={"city": "Ulm"}))

@@ -1,0 +1,104 @@
+"""What a source's snapshots, truncates and tables mean for the fold: what is lacking is deleted."""
+
+import itertools
+import json
+
+import polars as pl
+import pytest
+from changes import bronze, decoded_silver
+from source_changes import of_key, orders, pg, stream
+
+from sluice.history.closers import closers
+from sluice.history.scd2 import fold
+
+
+def snapshot(lsn, rows, at, marks=("first", "true", "last"), table="t"):
+    first, middle, last = marks
+    names = [first, *[middle] * (len(rows) - 2), last]
+    return [pg(lsn, key, v, at, "r", mark, table) for (key, v), mark in zip(rows, names, strict=True)]
+
+
+FIRST = snapshot(100, [(1, "a"), (2, "b"), (3, "c")], 10)
+
+
+def test_a_snapshot_that_runs_again_changes_nothing():
+    again = snapshot(900, [(1, "a"), (2, "b"), (3, "c")], 90)
+    once = fold(decoded_silver(stream(), bronze(FIRST)), stream())
+    twice = fold(decoded_silver(stream(), bronze([*FIRST, *again])), stream())
+    assert twice.drop("_position").equals(once.drop("_position"))
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [("first", "true", "last"), ("first_in_data_collection", "true", "last_in_data_collection")],
+)
+def test_what_a_complete_snapshot_lacks_is_deleted_at_its_position(marks):
+    again = snapshot(900, [(1, "a"), (3, "C")], 90, marks)
+    later = [pg(950, 2, "B", 95, "c")]
+    folded = fold(decoded_silver(stream(), bronze([*FIRST, *again])), stream())
+    ends = folded.select("id", "v", pl.col("valid_to").dt.epoch("s")).rows()
+    assert ends == [(1, "a", None), (2, "b", 90), (3, "c", 90), (3, "C", None)]
+    assert orders([*FIRST, *again, *later])[1:3] == [(2, "b", False), (2, "B", True)]
+    assert orders([*again, *FIRST]) == orders([*FIRST, *again])
+
+
+@pytest.mark.parametrize("marks", [("first", "true", "true"), ("true", "true", "last"), ("true",) * 3])
+def test_an_incomplete_snapshot_deletes_nothing(marks):
+    again = snapshot(900, [(1, "a"), (3, "c")], 90, marks)
+    assert [key for key, _, current in orders([*FIRST, *again]) if current] == [1, 2, 3]
+
+
+def test_incremental_rows_delete_nothing_and_come_after_what_they_were_read_with():
+    again = [pg(900, 1, "A", 90, "r", "incremental"), pg(900, 1, "z", 90), pg(901, 1, "Z", 91)]
+    assert of_key(orders([*FIRST, *again])) == ["a", "A", "Z"]
+    assert [key for key, _, current in orders([*FIRST, *again]) if current] == [1, 2, 3]
+
+
+def test_what_was_streamed_after_a_snapshot_began_is_not_deleted_by_it():
+    born = pg(901, 9, "new", 85, "c")  # committed as the snapshot read, by a clock before it
+    again = snapshot(900, [(1, "a"), (2, "b"), (3, "c")], 90)
+    folded = fold(decoded_silver(stream(), bronze([*FIRST, *again, born])), stream())
+    mine = folded.filter(pl.col("id") == 9)
+    assert mine.select(pl.col("valid_from").dt.epoch("s"), "is_current").rows() == [(85, True)]
+
+
+def test_snapshots_and_truncates_speak_of_their_own_table():
+    """Shards of one table in one topic."""
+    other = [pg(50, 7, "o", 5, table="u"), pg(60, 8, "p", 6, table="u")]
+    again = snapshot(900, [(1, "a"), (2, "b")], 90)
+    truncate = pg(950, None, None, 95, "t", table="u")
+    current = [key for key, _, current in orders([*other, *FIRST, *again]) if current]
+    assert current == [1, 2, 7, 8]
+    current = [key for key, _, current in orders([*other, *FIRST, *again, truncate]) if current]
+    assert current == [1, 2]
+
+
+def test_a_snapshot_of_a_new_server_deletes_what_it_lacks_too():
+    old = [pg(5000, 1, "a", 10), pg(5100, 2, "b", 20), pg(5200, 3, "c", 30)]
+    new = snapshot(900, [(1, "a2"), (3, "c")], 90)
+    answer = orders([*old, *new])
+    assert [(key, value) for key, value, current in answer if current] == [(1, "a2"), (3, "c")]
+
+
+def test_pieces_with_what_ends_their_keys_give_what_the_whole_gives():
+    again = snapshot(900, [(1, "a"), (3, "C")], 90)
+    events = [*FIRST, *again, pg(950, None, None, 95, "t"), pg(960, 1, "x", 96), pg(961, 2, "y", 97)]
+    rows = decoded_silver(stream(), bronze(events))
+    marked = pl.col("_source").struct.field("snapshot").is_in(["first", "last"]) | (pl.col("_op") == "t")
+    ends = closers(rows.filter(marked), stream())
+    pieces = [fold(rows.filter(pl.col("id") == key), stream(), ends) for key in (1, 2, 3)]
+    assert pl.concat(pieces).equals(fold(rows, stream()))
+
+
+def test_every_order_of_a_small_history_gives_the_same():
+    events = [
+        pg(100, 1, "a", 10, "r", "first"),
+        pg(100, 2, "b", 10, "r", "last"),
+        pg(150, 2, "b2", 15),
+        pg(200, 1, "a3", 20, "r", "first"),
+        pg(200, 3, "c", 20, "r", "last"),
+    ]
+    rows = decoded_silver(stream(), bronze([json.dumps(event) for event in events]))
+    whole = fold(rows, stream())
+    for order in itertools.permutations(range(len(events))):
+        assert fold(rows[list(order)], stream()).equals(whole)
