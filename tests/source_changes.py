@@ -9,10 +9,11 @@ from tests.changes import bronze, changes_of, decoded_silver
 COLUMNS = {"id": int, "v": str}
 
 
-def pg(lsn, key, value, at, op="u", snapshot="false", table="t"):
+def pg(lsn, key, value, at, op="u", snapshot="false", table="t", sequence=None):
     """A change of PostgreSQL: its place, the row, the second at which the source committed it."""
     source = {"connector": "postgresql", "db": "shop", "schema": "public", "table": table, "lsn": lsn}
-    return envelope(source | {"sequence": None, "ts_ms": at * 1000, "snapshot": snapshot}, key, value, op)
+    source |= {"sequence": sequence, "ts_ms": int(at * 1000), "snapshot": snapshot}
+    return envelope(source, key, value, op)
 
 
 def my(server, file, pos, key, value, at, op="u", gtid=None, snapshot="false"):

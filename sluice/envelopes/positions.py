@@ -24,6 +24,8 @@ _END = "\x01\x01"
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),(?:null|"([0-9]+)")?')  # the last commit, then the LSN
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
+_OPENING = 4  # added where the connector knew of no commit before: its first transaction after a snapshot
+OPENING = (str(_DELETE + _OPENING), str(_CHANGE + _OPENING))  # how positions of such changes end
 _PLACES = {  # how many numbers place a change, and what stands behind them
     "postgresql": (2, r" [0-9]"),
     "mysql": (3, r" [0-9]"),
@@ -63,7 +65,8 @@ def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None
 
     PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time,
     its ordinal, and `within`, the order within a transaction, which has one cluster time. Initial reads sort
-    before all that was streamed from their place, a delete before the insert that a change of key makes.
+    before all that was streamed from their place, a delete before the insert that a change of key makes. The
+    first transaction after a snapshot tells no commit (`[null, ...]`): its position ends with one of OPENING.
 
     Returns:
         A text, or null where the source does not tell.
@@ -90,6 +93,7 @@ def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None
         rank = _REREAD
     else:
         rank = _DELETE if op == "d" and not of_documents else _CHANGE  # ids of documents never change
+        rank += _OPENING if _opens(source) else 0
     last = [f"{within:020d}"] if of_documents else []
     return " ".join([*(f"{number:020d}" for number in place), str(rank), *last])
 
@@ -131,6 +135,11 @@ def _postgresql(source: Mapping[str, Any], *, initial: bool) -> tuple[int, ...] 
     commit = _number(told[1])
     # A transaction that was open during the initial read may have changes before the read's LSN.
     return (lsn, 0) if initial else (lsn if commit is None else commit, lsn)
+
+
+def _opens(source: Mapping[str, Any]) -> bool:
+    told = _SEQUENCE.match(str(source.get("sequence") or ""))
+    return source["connector"] == "postgresql" and told is not None and told[1] is None
 
 
 def _mysql(source: Mapping[str, Any]) -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from sluice.envelopes.origins import FIRST, INCREMENTAL, LAST, SOURCE
+from sluice.envelopes.positions import OPENING
 from sluice.envelopes.told import UTC_TIME
 from sluice.json.plan import Kind, Node
 
@@ -41,18 +42,21 @@ def of_sources(sources: pl.DataFrame, op: pl.Series) -> pl.DataFrame:
     """
     snapshot = _filled("snapshot", "false")
     initial, streamed = ~snapshot.is_in(["false", "incremental"]), snapshot == "false"
+    lsn, commit = pl.col("lsn").cast(pl.String), pl.col("sequence").str.extract(_SEQUENCE)
+    is_postgresql = pl.col("connector") == "postgresql"
+    opening = is_postgresql & (pl.col("sequence") != "") & commit.is_null()
     rank = (
         pl.when(initial).then(pl.lit("0"))
         .when(~streamed).then(pl.lit("3"))
+        .when(opening & (pl.lit(op) == "d")).then(pl.lit(OPENING[0]))
+        .when(opening).then(pl.lit(OPENING[1]))
         .when(pl.lit(op) == "d").then(pl.lit("1"))
         .otherwise(pl.lit("2"))
     )  # fmt: skip
-    lsn, commit = pl.col("lsn").cast(pl.String), pl.col("sequence").str.extract(_SEQUENCE)
     first = pl.when(initial).then(lsn).otherwise(pl.coalesce(commit, lsn))
     second = pl.when(initial).then(pl.lit("0")).otherwise(lsn)
     postgresql = [first, second, rank]
     mysql = [pl.col("file").str.extract(_FILE), pl.col("pos"), pl.col("row"), rank]
-    is_postgresql = pl.col("connector") == "postgresql"
     is_mysql = pl.col("connector").is_in(["mysql", "mariadb"])
     told = sources.select(
         _sure(is_postgresql, is_mysql).fill_null(value=False).alias("sure"),

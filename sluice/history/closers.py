@@ -19,6 +19,8 @@ _SOURCE = pl.col("_source").struct
 _TABLE = _SOURCE.field("table")
 _GONE = pl.col("_op").is_in(["d", "t"])
 _ROW = pl.int_range(pl.len())
+_OF_ONE = _SOURCE.field("snapshot") != INCREMENTAL  # null: no snapshot at all
+OF_SNAPSHOT = pl.when(_OF_ONE & (pl.col("_op") == "r")).then("_position")  # the snapshot that read a row
 
 
 def image_of(stream: Changes) -> pl.Expr | None:
@@ -26,8 +28,7 @@ def image_of(stream: Changes) -> pl.Expr | None:
     if stream.snapshot is not None:
         return pl.col(stream.snapshot)
     if isinstance(stream.value, Debezium):
-        of_one = _SOURCE.field("snapshot") != INCREMENTAL  # null: no snapshot at all
-        return pl.when(of_one & (pl.col("_op") == "r")).then("_position")
+        return OF_SNAPSHOT
     return None
 
 

@@ -20,9 +20,9 @@ from sluice.envelopes.origins import LOG
 _KAFKA = ("_epoch", "_partition", "_offset", "_timestamp")
 _SOURCE = pl.col("_source").struct
 _SERVER = _SOURCE.field("server")
-_AT = pl.coalesce(_SOURCE.field("committed_at"), "_timestamp").dt.epoch("us").fill_null(0)
+AT = pl.coalesce(_SOURCE.field("committed_at"), "_timestamp").dt.epoch("us").fill_null(0)
 _NEAR = 4  # snapshots do not name the server: the first changes after them do
-_READING = 60_000_000  # microseconds: MySQL's snapshots tell when a table was read, not its place
+READING = 60_000_000  # microseconds: MySQL's snapshots tell when a table was read, not its place
 
 
 class _Told(NamedTuple):
@@ -51,7 +51,7 @@ def contradictory(rows: pl.DataFrame, ends: pl.DataFrame, keys: Sequence[str]) -
     """
     same = pl.all_horizontal(pl.col(k).eq_missing(pl.col(k).shift()) for k in keys)
     unplaced = _SERVER.eq_missing(pl.lit(LOG))
-    odd = (_AT.shift() > _AT) | (_SERVER.shift() != _SERVER) | (unplaced != unplaced.shift())
+    odd = (AT.shift() > AT) | (_SERVER.shift() != _SERVER) | (unplaced != unplaced.shift())
     found = rows.select((same & odd).fill_null(value=False)).to_series()
     odd_keys = []
     if ends.height:
@@ -74,12 +74,12 @@ def _ended_by_another(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
     if not some.height:
         return some
     found = pl.repeat(value=False, n=some.height, eager=True)
-    told = ends.select("_position", at=_AT, server=_SERVER, written="_timestamp")
+    told = ends.select("_position", at=AT, server=_SERVER, written="_timestamp")
     for place, at, server, written in told.iter_rows():
         other = pl.lit(value=False) if server is None else (pl.lit(server) != _SERVER).fill_null(value=False)
         stamp, clock = pl.lit(written, pl.Datetime("us", "UTC")), pl.lit(at)
-        goes_on = (pl.col("_position") > place) & (stamp > pl.col("_timestamp")) & ((clock > _AT) | other)
-        went_on = (pl.col("_position") < place) & (stamp < pl.col("_timestamp")) & ((clock < _AT) | other)
+        goes_on = (pl.col("_position") > place) & (stamp > pl.col("_timestamp")) & ((clock > AT) | other)
+        went_on = (pl.col("_position") < place) & (stamp < pl.col("_timestamp")) & ((clock < AT) | other)
         found |= some.select((goes_on | went_on).fill_null(value=False)).to_series()
     return some.filter(found)
 
@@ -87,13 +87,13 @@ def _ended_by_another(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.DataFrame:
 def _likely(rows: pl.DataFrame, ends: pl.DataFrame) -> pl.Series:
     """Mark changes that some end is later than by the clock and before by place, or the other way round."""
     by_place = ends.sort("_position")
-    latest_before = by_place.select(_AT.cum_max()).to_series()
-    first_after = by_place.select(_AT.cum_min(reverse=True)).to_series()
+    latest_before = by_place.select(AT.cum_max()).to_series()
+    first_after = by_place.select(AT.cum_min(reverse=True)).to_series()
     before = by_place["_position"].search_sorted(rows["_position"], side="left").cast(pl.Int64)
     after = by_place["_position"].search_sorted(rows["_position"], side="right").cast(pl.Int64)
     latest = latest_before.gather(pl.select(pl.when(before > 0).then(before - 1)).to_series())
     first = first_after.gather(pl.select(pl.when(after < ends.height).then(after)).to_series())
-    likely = (pl.lit(latest) >= _AT).fill_null(value=False) | (pl.lit(first) <= _AT).fill_null(value=False)
+    likely = (pl.lit(latest) >= AT).fill_null(value=False) | (pl.lit(first) <= AT).fill_null(value=False)
     return rows.select(likely).to_series()
 
 
@@ -110,7 +110,7 @@ def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
     ordered = rows.with_row_index("_row").sort(*keys, "_epoch", clock, "_offset", "_partition")
     of_key = pl.struct(keys).rle_id()
     told = ordered.select(
-        of_key.alias("_key"), "_position", _AT.alias("_at"), _SERVER, read.alias("_read"), "_row"
+        of_key.alias("_key"), "_position", AT.alias("_at"), _SERVER, read.alias("_read"), "_row"
     )
     numbers = [0] * rows.height
     for _, group in groupby(told.iter_rows(), itemgetter(0)):
@@ -154,7 +154,7 @@ def _contradicts(epoch: _Epoch, change: _Told) -> tuple[bool, bool]:
 def _slack(one: _Told, other: _Told) -> int:
     """Give how much later a snapshot may tell a row than its place; PostgreSQL's tells when it began."""
     server = one.server if other.read else other.server
-    return _READING if one.read != other.read and server is not None else 0
+    return READING if one.read != other.read and server is not None else 0
 
 
 def _differ(one: str | None, other: str | None) -> bool:

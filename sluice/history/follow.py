@@ -16,7 +16,9 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import LOG
 from sluice.envelopes.positions import encode
-from sluice.history.epochs import contradictory
+from sluice.history.closers import OF_SNAPSHOT
+from sluice.history.epochs import AT, READING, contradictory
+from sluice.history.opening import behind_snapshots, opens
 from sluice.history.scd2 import fold
 from sluice.tables import ROW_COORDINATES
 
@@ -34,6 +36,7 @@ class Mark:
         clock: the latest by the source's clock, in microseconds.
         servers: those that told them, where they are told.
         odd: whether places and clocks of some key contradict each other (`sluice.history.epochs`).
+        opened: the latest clock of a change of a first transaction (`sluice.history.opening`).
     """
 
     position: str = ""
@@ -41,6 +44,7 @@ class Mark:
     clock: int = 0
     servers: tuple[str, ...] = ()
     odd: bool = False
+    opened: int = 0
 
     def over(self, other: "Mark") -> "Mark":
         """Give the mark of both."""
@@ -50,27 +54,24 @@ class Mark:
             max(self.clock, other.clock),
             tuple(sorted({*self.servers, *other.servers})),
             self.odd or other.odd,
+            max(self.opened, other.opened),
         )
 
 
 def mark(changes: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> Mark:
     """Give the mark of changes (rows of silver) and of what ends keys (`sluice.history.closers`)."""
-    told = [changes.select(_TOLD), ends.rename({"_until": "_valid_from"}).select(_TOLD)]
+    placed, ends = behind_snapshots(changes, ends, stream)
+    told = [placed.select(_TOLD), ends.rename({"_until": "_valid_from"}).select(_TOLD)]
     rows = pl.concat([part for part in told if part.height] or told[:1])
     begin = encode(rows, ["_valid_from"]).max() if stream.history else None
     known = Mark(str(rows["_position"].max() or ""), str(begin or ""))
     if not _by_place(stream) or not rows.height:
         return known
-    clock, servers = rows.select(_clock().max(), _SERVER.drop_nulls().unique().sort().implode()).row(0)
-    ordered = changes.sort(*stream.keys, "_position")
+    clock, servers = rows.select(AT.max(), _SERVER.drop_nulls().unique().sort().implode()).row(0)
+    ordered = placed.sort(*stream.keys, "_position")
+    opened = changes.filter(opens(changes)).select(AT.max()).item()
     odd = contradictory(ordered, ends, stream.keys) is not None
-    return replace(known, clock=int(clock), servers=tuple(servers), odd=odd)
-
-
-def _clock() -> pl.Expr:
-    """Give the source's clock, or Kafka's where it tells none, as `sluice.history.epochs` reads it."""
-    told = pl.coalesce(pl.col("_source").struct.field("committed_at"), "_timestamp")
-    return told.dt.epoch("us").fill_null(0).alias("_clock")
+    return replace(known, clock=int(clock), servers=tuple(servers), odd=odd, opened=int(opened or 0))
 
 
 def _by_place(stream: Changes) -> bool:
@@ -98,8 +99,10 @@ def following(
     keys = list(stream.keys)
     if _by_place(stream) and (reached.odd or len(reached.servers) > 1 or LOG in reached.servers):
         return new.select(keys).clear()
+    if reached.opened and _read_before(new, reached.opened + READING):
+        return new.select(keys).clear()
     begin = encode(new, ["_valid_from"]) if stream.history else pl.lit("")
-    rows = new.with_columns(_clock(), _begin=begin)
+    rows = new.with_columns(AT.alias("_clock"), _begin=begin)
     least = [pl.col("_position", "_begin", "_clock").min(), pl.col("_previous_key").count().alias("_renamed")]
     if rows.select(least).select(_after(pl.lit(known.position), known, stream)).item():  # most often
         return new.select(keys).unique()
@@ -107,6 +110,11 @@ def following(
     met = of_key.join(stands.select(*keys, _stood="_position"), on=keys, how="left")
     # A deleted key does not tell its end: the mark does.
     return met.filter(_after(pl.coalesce("_stood", pl.lit(known.position)), known, stream)).select(keys)
+
+
+def _read_before(new: pl.DataFrame, until: int) -> bool:
+    """Tell whether a snapshot, no later than a clock, read some of the changes."""
+    return bool(new.select((OF_SNAPSHOT.is_not_null() & (until >= AT)).any()).item())
 
 
 def _after(stood: pl.Expr, known: Mark, stream: Changes) -> pl.Expr:

@@ -15,6 +15,7 @@ from sluice.contract import Changes, Debezium
 from sluice.history.carry import carry
 from sluice.history.closers import closed, closers, image_of, timed_order
 from sluice.history.epochs import contradictory, numbered
+from sluice.history.opening import behind_snapshots
 from sluice.tables import ROW_COORDINATES, dimension
 
 _OURS = ("_position", "_op", "_order", "_valid_from", *ROW_COORDINATES)
@@ -49,10 +50,8 @@ def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = Non
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
     ends = closers(changes, stream) if ends is None else ends
-    parts = [
-        _states(rows, mine, stream)
-        for rows, mine in _ordered(changes.filter(pl.col("_op") != "t"), ends, stream)
-    ]
+    changes, ends = behind_snapshots(changes.filter(pl.col("_op") != "t"), ends, stream)
+    parts = [_states(rows, mine, stream) for rows, mine in _ordered(changes, ends, stream)]
     states = carry(_together(parts), stream)  # at once: a change of key may lead from one part to another
     folded = _versions(states, stream) if stream.history else states.filter(_last() & ~_GONE)
     return folded.select(pl.col(name).cast(dtype) for name, dtype in columns.items())

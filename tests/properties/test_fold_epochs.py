@@ -55,6 +55,25 @@ class Database:
     def read_anew(self) -> None:
         """The connector reads all rows, from its first marker to its last."""
         self._tick()
+        self._read()
+
+    def read_while_open(self) -> None:
+        """The same, while a transaction is open that wrote before the read's place and commits behind it."""
+        key = self.rng.randrange(5)
+        self._tick()
+        wrote, committed = self.place, self.clock
+        self.place, self.clock = wrote + 1, committed + self.rng.randrange(2, 50)
+        self._read()
+        read, self.clock = (self.place, self.clock), committed
+        if self.kind == "postgresql":  # MySQL's reads have a place that tells
+            self.place = wrote
+        op = "u" if key in self.rows else "c"
+        self.rows[key] = f"v{self.clock} written before"
+        self._tell(key, op, self.rows[key], sequence=f'[null,"{wrote}"]')
+        self.states.append((committed, dict(self.rows)))
+        self.place, self.clock = read
+
+    def _read(self) -> None:
         if len(self.rows) < 2:  # one row does not tell both markers
             return
         marks = ["first", *["true"] * (len(self.rows) - 2), "last"]
@@ -74,21 +93,22 @@ class Database:
         self.clock += self.rng.randrange(1, 200)
         self.place += self.rng.randrange(1, 500)
 
-    def _tell(self, key, op, value, snapshot="false") -> None:
+    def _tell(self, key, op, value, snapshot="false", sequence=None) -> None:
         source = {"connector": self.kind, "db": "shop", "table": "t", "snapshot": snapshot}
         source["ts_ms"] = self.clock * SECOND
         if self.kind == "mysql":
             source |= {"file": f"binlog.{self.place // 100:06}", "pos": self.place, "row": 0}
             source["server_id"] = self.server if snapshot == "false" else 0
         else:
-            source |= {"lsn": self.place, "sequence": None, "schema": "public"}
+            source |= {"lsn": self.place, "sequence": sequence, "schema": "public"}
         row = None if op == "t" else {"id": key, "v": value}
         sides = {"before": row, "after": None} if op == "d" else {"before": None, "after": row}
         self.log.append((key, {"op": op, "source": source} | sides))
 
 
 DOINGS = st.lists(
-    st.sampled_from(["change"] * 6 + ["truncate", "read_anew", "restart", "fail_over"]), max_size=40
+    st.sampled_from(["change"] * 6 + ["truncate", "read_anew", "read_while_open", "restart", "fail_over"]),
+    max_size=40,
 )
 
 

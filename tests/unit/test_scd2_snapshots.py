@@ -102,3 +102,42 @@ def test_every_order_of_a_small_history_gives_the_same():
     whole = fold(rows, stream())
     for order in itertools.permutations(range(len(events))):
         assert fold(rows[list(order)], stream()).equals(whole)
+
+
+def opening(lsn, *told, op="u"):
+    """A change of the first transaction after a snapshot: the connector knows no commit before it."""
+    return pg(lsn, *told, op, sequence=f'[null,"{lsn}"]')
+
+
+AGAIN = snapshot(900, [(1, "a"), (2, "b"), (3, "c")], 90)
+# Written before the snapshot's place, committed behind it, a little before the snapshot's clock.
+OPENING = [
+    opening(880, 1, "A", 89.9),
+    opening(881, 9, "new", 89.9, op="c"),
+    opening(882, 2, "b", 89.9, op="d"),
+]
+
+
+def test_a_transaction_that_was_open_at_the_snapshot_comes_after_it():
+    answer = [(1, "a", False), (1, "A", True), (2, "b", False), (3, "c", True), (9, "new", True)]
+    assert orders([*FIRST, *AGAIN, *OPENING]) == answer
+    later = [pg(950, 9, "newer", 95, sequence='["949","950"]')]
+    folded = fold(decoded_silver(stream(), bronze([*FIRST, *AGAIN, *OPENING, *later])), stream())
+    of_new = folded.filter(id=9).select("v", (pl.col("valid_from").dt.epoch("ms") / 1000)).rows()
+    assert of_new == [("new", 89.9), ("newer", 95.0)]
+
+
+def test_its_truncate_comes_after_the_snapshot():
+    truncate = opening(883, None, None, 89.9, op="t")
+    assert [key for key, _, current in orders([*FIRST, *AGAIN, *OPENING, truncate]) if current] == []
+
+
+@pytest.mark.parametrize("told", [[*OPENING, *AGAIN], [*AGAIN, *(pg(*c) for c in [(880, 1, "A", 89.9)])]])
+def test_what_kafka_has_before_a_snapshot_or_tells_its_commit_keeps_its_place(told):
+    current = {key: value for key, value, is_current in orders([*FIRST, *told]) if is_current}
+    assert current == {1: "a", 2: "b", 3: "c"}
+
+
+def test_an_old_first_transaction_that_is_told_again_keeps_its_place():
+    old = opening(110, 1, "old", 12)
+    assert of_key(orders([*FIRST, old, *AGAIN, old])) == ["a", "old", "a"]
