@@ -18,11 +18,12 @@ import polars as pl
 
 from assets import bounds
 from assets.ahead import ahead
+from assets.anew import generation
 from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
 from assets.needed import Owned, known, needed
 from assets.portions import AT_ONCE, cut, portion
-from assets.refine import Refined, Work, decide, generation, judgement, read_bronze, refine
+from assets.refine import Refined, Work, decide, judgement, read_bronze, refine
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
 from resources.kafka_read import Reader
@@ -249,6 +250,6 @@ class Flow:
                 part = judgement(self.stream, read_bronze(self.lake, self.stream, [p for _, p in pieces]))
             done = Refined(sorted(tiles))
             self._give_way(1)
-            decide(self.lake, self.stream, Work(pieces, raised, rebuild=False), part, self.run_id, done)
+            decide(self.lake, self.stream, Work(pieces, raised), part, self.run_id, done)
             self.freshness.add(part.at["timestamp_ms"])
             self.told(done)

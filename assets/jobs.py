@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets import aftermath
+from assets.bronze import limits
 from assets.continuous import Options, Run, kept
 from assets.flow import Pace
 from assets.maintain import maintain_job
@@ -90,7 +91,8 @@ def _replay_quarantine(streams: Sequence[Stream]) -> dg.JobDefinition:
         choice = Choice(config.tiles, config.stages, config.rules)
         with failing_clearly():
             stream = named(streams, config.stream)
-            done = replay(lake.lake, stream, choice, run_id=context.run_id, say=context.log.info)
+            said = context.log.info
+            done = replay(lake.lake, stream, choice, run_id=context.run_id, limits=limits(), say=said)
         context.log.info("%d records read again, %d moved, %d stay", done.read, done.moved, done.kept)
         for layer in ("silver", "quarantine", "losers") if done.moved else ():
             context.log_event(dg.AssetMaterialization([layer, stream.name], metadata={"moved": done.moved}))

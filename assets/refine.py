@@ -1,8 +1,8 @@
 """From bronze to silver: every record of a tile decoded, judged and settled, exactly once.
 
 Decides what is to be done: records that silver has not decided yet are added in batches; a tile that other
-rules decided (the contract changed), that does not add up, or that the caller names is decided anew as a
-whole, in one commit, as the next generation. Reads bronze only, never Kafka.
+rules decided (the contract changed), that does not add up, or that the caller names is decided anew, as the
+next generation (`assets.anew`). Reads bronze only, never Kafka.
 """
 
 from collections import Counter
@@ -16,13 +16,14 @@ from deltalake import DeltaTable
 
 from assets import aftermath, bounds, proofs, side_tables
 from assets.ahead import ahead
+from assets.anew import anew, generation, generation_id, turn_id, turns
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
+from assets.needed import Owned
 from assets.portions import cut, portion
 from assets.settle import Batch, Settled, settle
 from resources.lake import ATTEMPTS, Lake
-from resources.transactions import transactions
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice
 from sluice.contract import Stream
@@ -33,11 +34,19 @@ from sluice.judged import Judged, judge
 
 @dataclass(frozen=True)
 class Work:
-    """What one commit is to decide: slices with their bounds, and as which generation."""
+    """What one commit is to decide: slices with their bounds, and as which generation.
 
-    pieces: Sequence[tuple[Bounds, Slice]]
+    Attributes:
+        pieces: at most one of each Kafka partition of a tile.
+        generation: the number that its accounts get.
+        anew: if the slices were decided before: all that was decided of their tile.
+        turn: which of the commits that decide slices of the tile anew it is.
+    """
+
+    pieces: Sequence[Owned]
     generation: int
-    rebuild: bool
+    anew: Sequence[Slice] = ()
+    turn: int = 0
 
     @property
     def slices(self) -> list[Slice]:
@@ -54,7 +63,12 @@ class Refined:
     touched: set[date] = field(default_factory=set)
     unknown: Counter[str] = field(default_factory=Counter)
     version: int | None = None
-    notes: list[str] = field(default_factory=list)
+    anew: dict[str, int] = field(default_factory=dict)  # tiles, and as which generation
+
+    @property
+    def notes(self) -> list[str]:
+        """Say which tiles were decided anew."""
+        return [f"decided anew as generation {number}: {tile}" for tile, number in self.anew.items()]
 
 
 def refine(
@@ -86,10 +100,10 @@ def refine(
         works = _plan(lake, stream, owned, limits, again)
         if not works:
             break
-        again = set()
         try:
             with closing(ahead(_judged(lake, stream, works), f"decode-{stream.name}")) as judgements:
                 for work, judged in judgements:
+                    again -= {piece.tile for piece in work.slices}
                     decide(lake, stream, work, judged, run_id, done)
                     read = sum(a.read for a in done.accounts)
                     say(f"silver/{stream.name}: {read} records decided so far, in {work.slices[-1].tile}")
@@ -98,16 +112,6 @@ def refine(
     done.version = lake.ensure(tables.silver(stream)).version()
     aftermath.finish(lake, stream, "silver")
     return done
-
-
-def generation_id(stream: Stream, tile: str) -> str:
-    """Name the transaction whose version is a tile's generation in silver (absent: 1)."""
-    return f"generation/{stream.name}/{tile}"
-
-
-def generation(handle: DeltaTable, stream: Stream, tile: str) -> int:
-    """Give a tile's generation in silver."""
-    return transactions(handle).get(generation_id(stream, tile), 1)
 
 
 def _uneven(lake: Lake, stream: Stream, owned: Sequence[Bounds]) -> set[str]:
@@ -124,43 +128,47 @@ def _uneven(lake: Lake, stream: Stream, owned: Sequence[Bounds]) -> set[str]:
 def _plan(
     lake: Lake, stream: Stream, owned: Sequence[Bounds], limits: Limits, again: Collection[str]
 ) -> list[Work]:
-    """List what is to be decided: tiles to be decided anew, and what was not decided yet."""
+    """List what is to be decided: what is decided anew of each tile, and then what was not decided yet."""
     bronze = lake.ensure(tables.bronze(stream))
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
     told = accounts.current(aftermath.ledger(lake, stream, "silver"))
-    other = pl.col("code_version") != stream.code_version
-    again = {*again, *told.filter(other)["tile"]}
-    decided = {b.tile for b in owned if position(silver, stream, b) > b.first_offset}
-    pieces: list[tuple[Bounds, Slice]] = []
-    for bound in sorted(owned, key=lambda b: (b.tile, b.partition)):
-        anew = bound.tile in again and bound.tile in decided
-        start = bound.first_offset if anew else position(silver, stream, bound)
-        stop = position(bronze, stream, bound)
-        if start < stop:
-            pieces.append((bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop)))
-    rows = portion(lake, bronze, {bound.tile for bound, _ in pieces}, limits)
-    works: list[Work] = []
-    size = 0
-    for bound, piece in pieces:
-        anew = bound.tile in again and bound.tile in decided
-        number = generation(silver, stream, bound.tile) + anew
-        last = works[-1] if works else None
-        if anew and last and last.rebuild and last.slices[-1].tile == bound.tile:
-            works[-1] = Work([*last.pieces, (bound, piece)], number, rebuild=True)
-        elif anew:
-            works.append(Work([(bound, piece)], number, rebuild=True))
-        else:
-            for part in cut(piece, rows):
-                fits = size + part.offsets <= rows
-                if last and not last.rebuild and last.generation == number and fits:
-                    works[-1] = Work([*last.pieces, (bound, part)], number, rebuild=False)
-                else:
-                    works.append(Work([(bound, part)], number, rebuild=False))
-                    size = 0
-                size += part.offsets
-                last = works[-1]
+    old = anew(silver, stream, owned, told, again)
+    new = [
+        (bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop))
+        for bound in sorted(owned, key=lambda b: (b.tile, b.partition))
+        for start in [position(silver, stream, bound)]
+        for stop in [position(bronze, stream, bound)]
+        if start < stop
+    ]
+    rows = portion(lake, bronze, {*old, *(bound.tile for bound, _ in new)}, limits)
+    works = [
+        Work(group, of_tile.generation, [piece for _, piece in of_tile.whole], turn)
+        for tile, of_tile in old.items()
+        for turn, group in enumerate(_grouped(of_tile.slices(rows), rows), turns(silver, stream, tile) + 1)
+    ]
+    numbers = {b.tile: generation(silver, stream, b.tile) for b, _ in new}
+    numbers |= {tile: of_tile.generation for tile, of_tile in old.items()}
+    for number in sorted(set(numbers.values())):
+        pieces = ((b, part) for b, piece in new if numbers[b.tile] == number for part in cut(piece, rows))
+        works += [Work(group, number) for group in _grouped(pieces, rows)]
     return works
+
+
+def _grouped(pieces: Iterable[Owned], rows: int) -> Iterator[list[Owned]]:
+    """Group pieces into batches of so many offsets, with one piece of each tile's partition."""
+    group: list[Owned] = []
+    size, places = 0, set[tuple[str, int]]()
+    for bound, piece in pieces:
+        place = (piece.tile, piece.partition)
+        if group and (size + piece.offsets > rows or place in places):
+            yield group
+            group, size, places = [], 0, set()
+        group.append((bound, piece))
+        size += piece.offsets
+        places.add(place)
+    if group:
+        yield group
 
 
 def _judged(lake: Lake, stream: Stream, works: Iterable[Work]) -> Iterator[tuple[Work, Judged]]:
@@ -201,16 +209,15 @@ def decide(lake: Lake, stream: Stream, work: Work, judged: Judged, run_id: str, 
             fences=sorted({f"tile/{piece.tile}" for piece in work.slices}),
             accounting=accounting,
             contents=lambda at: contents(lake, stream, at),
-            rebuild=work.rebuild,
+            anew=work.anew,
         )
         return settle(lake, stream, handle, batch)
 
     settled = lake.retrying(f"silver/{stream.name}", step)
     done.accounts += settled.accounts
     done.touched |= settled.touched
-    if work.rebuild:
-        tiles = ", ".join(sorted({piece.tile for piece in work.slices}))
-        done.notes.append(f"decided anew as generation {work.generation}: {tiles}")
+    if work.anew:
+        done.anew[work.anew[0].tile] = work.generation
     if settled.announced:
         aftermath.finish(lake, stream, "silver")
 
@@ -218,25 +225,30 @@ def decide(lake: Lake, stream: Stream, work: Work, judged: Judged, run_id: str, 
 def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
     """Give what the commit moves on.
 
-    Refuses where another run has decided the same meanwhile, or the whole tile anew, and where records
-    before these were not decided yet.
+    Refuses where another run has decided the same meanwhile, and where records before these were not decided
+    yet.
     """
+    return _anew(stream, handle, work) if work.anew else _further(stream, handle, work)
+
+
+def _further(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
     progress: dict[str, int] = {}
     for bound, piece in work.pieces:
-        at = position(handle, stream, bound)
-        follows = progress.get(progress_id(stream, bound), at) == piece.first_offset
-        raised = generation(handle, stream, piece.tile) != work.generation
-        if not work.rebuild and (not follows or raised):
-            raise StaleWriterError(
-                f"silver/{stream.name}", progress_id(stream, bound), at, piece.first_offset
-            )
-        if at < piece.next_offset:
-            progress[progress_id(stream, bound)] = max(
-                piece.next_offset, progress.get(progress_id(stream, bound), 0)
-            )
-        if work.rebuild:
-            progress[generation_id(stream, piece.tile)] = work.generation
+        name = progress_id(stream, bound)
+        at = progress.get(name, position(handle, stream, bound))
+        if at != piece.first_offset or generation(handle, stream, piece.tile) != work.generation:
+            raise StaleWriterError(f"silver/{stream.name}", name, at, piece.first_offset)
+        progress[name] = piece.next_offset
     return progress
+
+
+def _anew(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
+    tile = work.anew[0].tile
+    turn = turns(handle, stream, tile) + 1
+    if turn != work.turn:
+        raise StaleWriterError(f"silver/{stream.name}", turn_id(stream, tile), turn, work.turn)
+    raised = generation(handle, stream, tile) < work.generation
+    return {turn_id(stream, tile): turn} | ({generation_id(stream, tile): work.generation} if raised else {})
 
 
 def read_bronze(lake: Lake, stream: Stream, slices: Sequence[Slice]) -> pl.DataFrame:
@@ -254,9 +266,10 @@ def contents(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
 def bronze_at(lake: Lake, stream: Stream, at: pl.DataFrame) -> pl.DataFrame:
     """Read the records at some coordinates (columns AT)."""
     wanted = at.select(pl.col(c).alias(c[1:]) for c in AT).lazy()
-    tiles = at["_tile"].unique().to_list()
-    rows = lake.read(tables.bronze(stream)).filter(pl.col("tile").is_in(tiles))
+    near = pl.col("tile").is_in(at["_tile"].unique().implode())
+    near &= pl.col("offset").is_between(at["_offset"].min(), at["_offset"].max())  # less is read
+    rows = lake.read(tables.bronze(stream)).filter(near)
     return rows.join(wanted, on=list(tables.COORDINATES), how="semi").collect().select(list(tables.BRONZE))
 
 
-__all__ = ["Judged", "Refined", "contents", "generation", "read_bronze", "refine"]
+__all__ = ["Judged", "Refined", "contents", "read_bronze", "refine"]

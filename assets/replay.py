@@ -12,8 +12,11 @@ from functools import partial
 import polars as pl
 
 from assets import aftermath
+from assets.anew import generation
+from assets.ingest import Limits
 from assets.meet import AT
-from assets.refine import bronze_at, contents, generation, judgement
+from assets.portions import portion
+from assets.refine import bronze_at, contents, judgement
 from assets.settle import Batch, Settled, settle
 from resources.lake import Lake
 from sluice import accounts, tables
@@ -52,10 +55,16 @@ class Replayed:
     version: int | None
 
 
-def replay(
-    lake: Lake, stream: Stream, choice: Choice, *, run_id: str, say: Callable[[str], None] = print
+def replay(  # the rest is told in the text
+    lake: Lake,
+    stream: Stream,
+    choice: Choice,
+    *,
+    run_id: str,
+    limits: Limits,
+    say: Callable[[str], None] = print,
 ) -> Replayed:
-    """Move what passes today from quarantine into silver, tile by tile.
+    """Move what passes today from quarantine into silver, tile by tile, no more at once than a batch holds.
 
     Raises:
         LakeError, RaceLostError: the lake failed; all commits so far stand, and are finished next time.
@@ -65,32 +74,38 @@ def replay(
     read = moved = 0
     told: list[Account] = []
     version: int | None = None
+    bronze = lake.ensure(tables.bronze(stream))
     for tile in open_rows.select("tile").unique().collect()["tile"].sort():
-        of_tile = Choice([tile], choice.stages, choice.rules)
-        once = partial(_once, lake, stream, of_tile, run_id)
-        seen, settled = lake.retrying(f"silver/{stream.name}", once)
-        aftermath.finish(lake, stream, "silver")
-        read += seen
-        if settled:
-            told += settled.accounts
-            moved += sum(a.read for a in settled.accounts)
-            version = settled.version
-        say(f"quarantine/{stream.name}: {tile}: {moved} of {read} records moved so far")
+        refused = open_rows.filter(tile=tile).select(pl.col(c[1:]).alias(c) for c in AT)
+        rows = portion(lake, bronze, [tile], limits)
+        for at in refused.collect().sort(AT).iter_slices(rows):
+            once = partial(_once, lake, stream, choice, at, run_id)
+            seen, settled = lake.retrying(f"silver/{stream.name}", once)
+            aftermath.finish(lake, stream, "silver")
+            read += seen
+            if settled:
+                told += settled.accounts
+                moved += sum(a.read for a in settled.accounts)
+                version = settled.version
+            say(f"quarantine/{stream.name}: {tile}: {moved} of {read} records moved so far")
     return Replayed(read, moved, read - moved, told, version)
 
 
-def _once(lake: Lake, stream: Stream, choice: Choice, run_id: str) -> tuple[int, Settled | None]:
-    """Replay one tile against silver as it is now."""
+def _once(
+    lake: Lake, stream: Stream, choice: Choice, at: pl.DataFrame, run_id: str
+) -> tuple[int, Settled | None]:
+    """Replay some records of one tile (columns AT) against silver as it is now, as far as they are open."""
     handle = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", handle)
-    refused = lake.read(tables.quarantine(stream)).filter(choice.matches())
-    at = refused.select(pl.col(c[1:]).alias(c) for c in AT).collect()
+    refused = lake.read(tables.quarantine(stream)).filter(choice.matches(), tile=at["_tile"][0])
+    known = refused.select(pl.col(c[1:]).alias(c) for c in AT)
+    at = known.join(at.lazy(), on=AT, how="semi").collect()
     records = bronze_at(lake, stream, at)
     chosen = judgement(stream, records).passing(records)
     if not chosen.height:
         return records.height, None
     judged = judgement(stream, chosen)
-    tile = choice.tiles[0]
+    tile = chosen["tile"][0]
     slices = _slices(judged, tile)
     number = generation(handle, stream, tile)
     name = accounts.batch_id("silver", stream.name, number, slices)

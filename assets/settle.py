@@ -41,7 +41,7 @@ class Batch:
         slices: the ranges of records that it decides.
         progress: the new version of each progress id.
         fences: names that conflict with whoever decides the same tiles.
-        rebuild: whether the slices were decided before and are decided anew.
+        anew: if the slices were decided before: all that was decided of their tile, of which they are a part.
         resolves: the records of quarantine that it takes (columns AT), if it is a replay.
         accounting: tells the accounts of the batch from its rows that stand (silver's columns), and from
             those that do not (columns AT, `verdict`).
@@ -55,7 +55,7 @@ class Batch:
     fences: Sequence[str]
     accounting: Accounting
     contents: Contents
-    rebuild: bool = False
+    anew: Sequence[Slice] = ()
     resolves: pl.DataFrame | None = None
 
 
@@ -78,7 +78,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     same = dedupe.identity(stream)
     old = _old(lake, handle, same, batch)
     given_up = GivenUp(_again(batch), side_tables.within(batch.slices, "_"))
-    met = meet(lake, stream, handle, same, batch.rows, given_up if batch.rebuild else NOTHING)
+    met = meet(lake, stream, handle, same, batch.rows, given_up if batch.anew else NOTHING)
     rows = _Rows(batch, met.whole)
     decided = same.decide(met.rows)
     while (lacking := rows.lacking(decided)).height:  # losers of tiles that other rules decided
@@ -143,7 +143,7 @@ def _put_side_tables(
         replaceable=is_open,
         slices=batch.slices,
         decided_on=handle,
-        first=not batch.rebuild,
+        first=not batch.anew,
     )
     again = _plain(batch.rows)  # whatever an earlier try said of these records
     side_tables.put(
@@ -153,7 +153,7 @@ def _put_side_tables(
         also=again,
         slices=batch.slices,
         decided_on=handle,
-        first=not batch.rebuild,
+        first=not batch.anew,
     )
 
 
@@ -166,16 +166,17 @@ def _lost(decided: pl.DataFrame, losing: pl.DataFrame) -> pl.DataFrame:
 
 def _old(lake: Lake, handle: DeltaTable, same: Identity, batch: Batch) -> pl.DataFrame:
     """Give what silver holds of the slices already: all of it goes, and comes back if it is right."""
-    if not batch.rebuild:
+    if not batch.anew:
         return batch.rows.clear().select(*AT, same.stored_by)
     return lake.scan(handle).select(*AT, same.stored_by).filter(_again(batch)).collect()
 
 
 def _again(batch: Batch) -> pl.Expr:
-    """Tell the rows of silver that a rebuild decides anew: its records', and strangers in its tiles."""
-    tiles, epochs = {s.tile for s in batch.slices}, {s.epoch for s in batch.slices}
+    """Tell the rows of silver that are decided anew: of the slices' records, and strangers in their tile."""
+    tiles, epochs = {s.tile for s in batch.anew}, {s.epoch for s in batch.anew}
     in_tile = pl.col("_tile").is_in(list(tiles)) & pl.col("_epoch").is_in(list(epochs))
-    return side_tables.within(batch.slices, "_") | in_tile
+    strangers = in_tile & ~side_tables.within(batch.anew, "_")
+    return side_tables.within(batch.slices, "_") | strangers
 
 
 class _Rows:

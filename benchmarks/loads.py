@@ -113,7 +113,7 @@ def bring(load: Load, servers: str, topic: str, lake: Lake) -> dict[str, float]:
     if load.way == "again":
         stage("after", lambda: refined(milder))
     if load.way == "replay":
-        stage("after", lambda: replay(lake, milder, Choice(), run_id="bench", say=_silent))
+        stage("after", lambda: replay(lake, milder, Choice(), run_id="bench", limits=limits(), say=_silent))
     if isinstance(stream, Changes):
         stage("after", lambda: merge(lake, stream, say=_silent))
     told["peak"] = peak_mb()

@@ -19,6 +19,7 @@ from sluice.tables import LEDGER
 ACCOUNTS = "sluice.accounts"
 Layer = Literal["bronze", "silver"]
 Kind = Literal["batch", "replay", "repair"]
+_TILE = ["stream", "layer", "epoch", "tile", "partition"]
 
 
 @dataclass(frozen=True, order=True)
@@ -140,10 +141,21 @@ def folded(commits: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def current(ledger: pl.DataFrame) -> pl.DataFrame:
-    """Keep the accounts that tell of today's tables: those of the last generation of each tile."""
-    last = pl.col("generation").max().over("stream", "layer", "epoch", "tile")
-    kept = ledger.filter(pl.col("generation") == last)
-    return kept.rechunk()  # polars 2.1: `pl.format` panics over an empty chunk
+    """Keep the accounts that tell of today's tables: of each range of a tile those of the last generation.
+
+    A range that is decided anew is cut where accounts begin and end, so a newer one that has the first offset
+    of an older one has all of it; a replay tells of some records of a batch, and replaces none.
+    """
+    number = pl.col("generation")
+    raised = ledger.select(number.min().over(_TILE) < number.max().over(_TILE)).to_series()
+    rows = ledger.filter(raised).sort("first_offset")
+    batches = rows.filter(pl.col("kind") != "replay")
+    for newer in batches["generation"].unique():
+        new = batches.filter(number == newer).select(*_TILE, "first_offset", _end="next_offset")
+        met = rows.join_asof(new, on="first_offset", by=_TILE, check_sortedness=False)
+        replaced = (pl.col("_end") > pl.col("first_offset")) & (number < newer)
+        rows = met.filter(~replaced.fill_null(value=False)).drop("_end")
+    return pl.concat([ledger.filter(~raised), rows]).rechunk()  # polars 2.1: `pl.format` and empty chunks
 
 
 def unbalanced(ledger: pl.DataFrame) -> pl.DataFrame:

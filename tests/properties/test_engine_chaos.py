@@ -60,11 +60,11 @@ doings = st.lists(
 
 def do(lake: Lake, kafka: FakeKafka, what: str, stream, tile: str) -> None:
     if what == "replay":
-        replay(lake, stream, Choice(), run_id="replay", say=lambda _text: None)
+        replay(lake, stream, Choice(), run_id="replay", limits=Limits(2, 2**40), say=lambda _text: None)
         return
     both(lake, kafka, stream, [tile], Limits(4, 2**40))
     if what == "anew":
-        decide(lake, stream, [tile], replace=True)
+        decide(lake, stream, [tile], Limits(3, 2**40), replace=True)
 
 
 @settings(max_examples=4, phases=PHASES)

@@ -102,8 +102,8 @@ def test_what_each_tile_is_told_with_does_not_grow_with_the_tiles():
 
     def told(count: int) -> int:
         days = {date(2000, 1, 1) + timedelta(days=number) for number in range(count)}
-        notes = [f"decided anew as generation 2: {day}" for day in sorted(days)]
-        done = Refined([], touched=days, unknown=Counter(f"m{n}" for n in range(count)), notes=notes)
+        anew = {str(day): 2 for day in sorted(days)}
+        done = Refined([], touched=days, unknown=Counter(f"m{n}" for n in range(count)), anew=anew)
         return len(str(_summary(done)))
 
     assert told(10_000) < told(100) * 1.1

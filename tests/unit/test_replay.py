@@ -1,6 +1,7 @@
 """Replay of quarantine: what passes today moves once, whatever dies; and contracts that change."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandera.polars as pa
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 
 from assets import equations
+from assets.ingest import Limits
 from assets.replay import Choice, replay
 from resources.lake import Lake
 from sluice import Json, tables
@@ -15,6 +17,7 @@ from sluice.errors import TableSchemaError
 from tests.engine import (
     COORDINATES,
     HOURS,
+    WIDE,
     Order,
     assert_same,
     at_commit,
@@ -66,8 +69,8 @@ class Exact(Few):
 STRICT, LAX = orders(schema=Positive), orders()
 
 
-def run(lake: Lake, choice: Choice | None = None):
-    return replay(lake, LAX, choice or Choice(), run_id="replay", say=lambda _text: None)
+def run(lake: Lake, choice: Choice | None = None, limits=WIDE):
+    return replay(lake, LAX, choice or Choice(), run_id="replay", limits=limits, say=lambda _text: None)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,16 @@ def test_what_passes_today_moves_and_the_rest_stays(refused, tmp_path, moved_onc
     with at_commit(0, lambda: None) as seen:
         again = run(lake)
     assert (again.moved, again.read, seen["commits"]) == (0, done.kept, 0)
+    moved_once(lake)
+
+
+def test_a_replay_moves_no_more_at_once_than_a_batch_holds(refused, tmp_path, moved_once):
+    lake = copy(refused, tmp_path)
+    done = run(lake, limits=Limits(2, 2**40))
+    read = Counter()
+    for account in done.accounts:
+        read[account.batch_id] += account.read
+    assert max(read.values()) <= 2 < len(read)
     moved_once(lake)
 
 
