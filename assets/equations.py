@@ -6,10 +6,13 @@
 3. Every tile: records in bronze = rows in silver + losers + open quarantine + tombstones + ignored, each
    record in one place. Tombstones and ignored records leave no row: their number comes from the ledger.
 
-Each function gives what breaks its equation, so an empty frame is the proof.
+Each function gives what breaks its equation, so an empty frame is the proof. Records are counted some at a
+time, so that a tile may have any number of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import ceil
 
 import polars as pl
 from deltalake import DeltaTable
@@ -20,8 +23,9 @@ from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Layer
 from sluice.contract import Stream
-from sluice.tables import ACKNOWLEDGED_TABLE
+from sluice.tables import ACKNOWLEDGED_TABLE, Table
 
+COUNTED_AT_ONCE = 1_000_000  # offsets
 _AT = ["tile", "epoch", "partition", "offset"]
 _TILE = ["tile", "epoch", "partition"]
 
@@ -57,23 +61,24 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         orient="row",
     )
     mine = pl.lit(value=True) if tiles is None else pl.col("tile").is_in(list(tiles))
-    of_one_version = pl.LazyFrame(schema=tables.BRONZE) if handle is None else lake.scan(handle)
-    rows = of_one_version.filter(mine)
+    rows = _scan(lake, handle, tables.bronze(stream))
     version = -1 if handle is None else int(handle.version())  # others may commit as this is counted
     every = aftermath.ledger(lake, stream, "bronze").filter(pl.col("table_version") <= version)
     told = accounts.current(every).filter(mine)
     inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
-    counted = (
-        rows.select(_AT)
-        .join(stops.lazy(), on=_TILE, how="left")
-        .group_by(_TILE)
-        .agg(
+
+    def counts(part: pl.Expr) -> pl.DataFrame:
+        told = rows.filter(part).select(_AT).join(stops.lazy(), on=_TILE, how="left").group_by(_TILE)
+        return told.agg(
             records=pl.len().cast(pl.Int64),
             twice=(pl.len() - pl.col("offset").n_unique()).cast(pl.Int64),
             outside=(~inside).fill_null(value=True).sum().cast(pl.Int64),
-        )
-        .collect()
-    )
+        ).collect()
+
+    parts = [counts(part) for part in _parts(stops)]
+    if tiles is None:
+        parts.append(counts(~pl.col("tile").is_in(stops["tile"].unique().implode())))
+    counted = pl.concat(parts).group_by(_TILE).sum() if parts else counts(pl.lit(value=False))
     missing = told.group_by(_TILE).agg(pl.col("gaps", "holes").sum())
     joined = (
         stops.join(counted, on=_TILE, how="full", coalesce=True)
@@ -96,59 +101,101 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     silver = lake.open(tables.silver(stream).name)
     known = bounds.every_epoch(lake, stream, tiles)
     stops = pl.DataFrame(
-        [(b.tile, b.epoch, b.partition, position(silver, stream, b), b.next_offset) for b in known],
-        schema={**{c: tables.TILES[c] for c in _TILE}, "stop": pl.Int64, "end": pl.Int64},
+        [
+            (b.tile, b.epoch, b.partition, b.first_offset, position(silver, stream, b), b.next_offset)
+            for b in known
+        ],
+        schema={**{c: tables.TILES[c] for c in _TILE}, "first": pl.Int64, "stop": pl.Int64, "end": pl.Int64},
         orient="row",
     )
-    of_tiles = pl.col("tile").is_in({b.tile for b in known})
-    decided = (
-        lake.read(tables.bronze(stream))
-        .filter(of_tiles)
-        .select(_AT)
-        .join(stops.lazy(), on=_TILE)
-        .filter(pl.col("offset") < pl.col("stop"))
-    )
+    losers, refused = (lake.open(table(stream).name) for table in (tables.losers, tables.quarantine))
+    records = _scan(lake, lake.open(tables.bronze(stream).name), tables.bronze(stream))
+    beaten = _scan(lake, losers, tables.losers(stream))
     is_open = pl.col("resolved_at").is_null()
-    losers = lake.open(tables.losers(stream).name)
-    beaten = pl.LazyFrame(schema=tables.losers(stream).columns) if losers is None else lake.scan(losers)
     places = {
-        "rows": (
-            pl.LazyFrame(schema=tables.silver(stream).columns) if silver is None else lake.scan(silver)
-        ).select(pl.col(f"_{c}").alias(c) for c in _AT),
+        "rows": _scan(lake, silver, tables.silver(stream)).select(pl.col(f"_{c}").alias(c) for c in _AT),
         "losers": beaten,
-        "quarantined": lake.read(tables.quarantine(stream)).filter(is_open),
+        "quarantined": _scan(lake, refused, tables.quarantine(stream)).filter(is_open),
     }
     offset = pl.col("offset")  # a batch's side tables are written before it counts
     undecided = (offset >= pl.col("stop")) & (offset < pl.col("end")).fill_null(value=True)
-    placed = (
-        pl.concat(
-            rows.select(_AT).filter(of_tiles).with_columns(place=pl.lit(name))
-            for name, rows in places.items()
+
+    def counts(part: pl.Expr) -> pl.DataFrame:
+        decided = records.filter(part).select(_AT).join(stops.lazy(), on=_TILE)
+        placed = (
+            pl.concat(
+                rows.select(_AT).filter(part).with_columns(place=pl.lit(name))
+                for name, rows in places.items()
+            )
+            .join(stops.lazy(), on=_TILE, how="left")
+            .filter(~undecided.fill_null(value=False))
         )
-        .join(stops.lazy(), on=_TILE, how="left")
-        .filter(~undecided.fill_null(value=False))
-    )
-    bronze, found = pl.collect_all([decided.select(_AT), placed])
-    moving = _on_the_way(lake, stream, silver, found, places["rows"], beaten)
-    found = found.join(moving, on=[*_AT, "place"], how="anti")
-    told = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(of_tiles)
-    own = found.group_by("tile").agg(
-        *((pl.col("place") == name).sum().cast(pl.Int64).alias(name) for name in places),
-        twice=(pl.len() - pl.struct(_AT[1:]).n_unique()).cast(pl.Int64),
-    )
-    strangers = found.join(bronze, on=_AT, how="anti").group_by("tile").agg(strangers=pl.len().cast(pl.Int64))
-    joined = (
-        bronze.group_by("tile")
-        .agg(records=pl.len().cast(pl.Int64))
-        .join(own, on="tile", how="full", coalesce=True)
-        .join(_rest(told), on="tile", how="left")
-        .join(strangers, on="tile", how="left")
-        .fill_null(0)
-    )
+        bronze, found = pl.collect_all([decided.filter(offset < pl.col("stop")).select(_AT), placed])
+        moving = _on_the_way(lake, stream, silver, found, places["rows"], beaten)
+        found = found.join(moving, on=[*_AT, "place"], how="anti")
+        own = found.group_by("tile").agg(
+            *((pl.col("place") == name).sum().cast(pl.Int64).alias(name) for name in places),
+            twice=(pl.len() - pl.struct(_AT[1:]).n_unique()).cast(pl.Int64),
+        )
+        strange = found.join(bronze, on=_AT, how="anti").group_by("tile")
+        return (
+            bronze.group_by("tile")
+            .agg(records=pl.len().cast(pl.Int64))
+            .join(own, on="tile", how="full", coalesce=True)
+            .join(strange.agg(strangers=pl.len().cast(pl.Int64)), on="tile", how="left")
+            .fill_null(0)
+        )
+
+    parts = [counts(part) for part in _parts(stops)] or [counts(pl.lit(value=False))]
+    told = accounts.current(aftermath.ledger(lake, stream, "silver"))
+    of_tile = pl.concat(parts).group_by("tile").sum()
+    joined = of_tile.join(_rest(told), on="tile", how="left").fill_null(0)
     adds_up = pl.col("records") == pl.sum_horizontal("rows", "losers", "quarantined", "rest")
     broken = joined.filter(~adds_up | (pl.col("twice") > 0) | (pl.col("strangers") > 0))
     columns = ("tile", "records", "rows", "losers", "quarantined", "rest", "twice", "strangers")
     return broken.select(columns).sort("tile")
+
+
+def _scan(lake: Lake, handle: DeltaTable | None, table: Table) -> pl.LazyFrame:
+    """Read one version of a table, in parts: others may commit as this is counted."""
+    return pl.LazyFrame(schema=table.columns) if handle is None else lake.scan(handle)
+
+
+def _parts(ranges: pl.DataFrame) -> Iterator[pl.Expr]:
+    """Cut the records of tiles into parts that can be counted in memory; conditions on `_AT`.
+
+    Args:
+        ranges: `tile, epoch, partition, first, stop`: what tiles own.
+    """
+    size = (pl.col("stop") - pl.col("first")).clip(0).sum()
+    group, together = list[str](), 0
+    for tile, offsets in ranges.group_by("tile", maintain_order=True).agg(size).iter_rows():
+        if offsets > COUNTED_AT_ONCE:
+            yield from _cut(ranges.filter(tile=tile), ceil(offsets / COUNTED_AT_ONCE))
+            continue
+        if together + offsets > COUNTED_AT_ONCE:
+            yield pl.col("tile").is_in(group)
+            group, together = [], 0
+        group.append(tile)
+        together += offsets
+    if group:
+        yield pl.col("tile").is_in(group)
+
+
+def _cut(ranges: pl.DataFrame, count: int) -> Iterator[pl.Expr]:
+    """Cut a tile by the offsets of each partition; what lies outside of its ranges is in the ends."""
+    offset = pl.col("offset")
+    own = [
+        ((pl.col("epoch") == epoch) & (pl.col("partition") == partition), first, stop)
+        for epoch, partition, first, stop in ranges.select(*_TILE[1:], "first", "stop").iter_rows()
+    ]
+    for number, (begin, end) in enumerate(pairwise(range(count + 1))):
+        terms = [] if number else [~pl.any_horizontal(place for place, _, _ in own)]
+        for place, first, stop in own:
+            after = offset >= first + (stop - first) * begin // count if number else pl.lit(value=True)
+            before = offset < first + (stop - first) * end // count if end < count else pl.lit(value=True)
+            terms.append(place & after & before)
+        yield (pl.col("tile") == ranges["tile"][0]) & pl.any_horizontal(terms)
 
 
 def _on_the_way(

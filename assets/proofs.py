@@ -2,14 +2,14 @@
 
 A tile's claim names all that its equation is counted from: its bounds, its progress, its accounts, and the
 data files that may hold its records, which Delta never changes. A claim that stands in `system/proven` was
-counted and found right; any other tile is counted from the tables, some millions of records at a time. So a
-check costs a look at the logs of the tables, and the counting of what changed. A claim is kept only when it
-is the same before and after it was counted, and only of a complete tile: an open one changes again.
+counted and found right; any other tile is counted from the tables. So a check costs a look at the logs of
+the tables, and the counting of what changed. A claim is kept only when it is the same before and after it was
+counted, and only of a complete tile: an open one changes again.
 It refuses to speak of what the store did to a file: damage shows when the file is read.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -23,7 +23,6 @@ from sluice.accounts import Layer
 from sluice.contract import Stream
 from sluice.tables import PROVEN, PROVEN_TABLE
 
-COUNTED_AT_ONCE = 5_000_000  # records
 _TIMES = 5  # that tiles are counted which others change meanwhile
 _COUNTS: dict[Layer, Callable[[Lake, Stream, Sequence[str]], pl.DataFrame]] = {
     "bronze": equations.bronze_unequal,
@@ -55,7 +54,7 @@ def _counted(lake: Lake, stream: Stream, layer: Layer, doubted: pl.DataFrame) ->
     """Count tiles; those that break their equation again, where the tables moved while it was counted."""
     for _ in range(_TIMES):
         before = _versions(lake, stream, layer)
-        broken = pl.concat([_COUNTS[layer](lake, stream, part) for part in _parts(doubted)])
+        broken = _COUNTS[layer](lake, stream, doubted["tile"].to_list())
         if not broken.height or before == _versions(lake, stream, layer):
             break
         doubted = doubted.join(broken, on="tile", how="semi")
@@ -71,21 +70,8 @@ def _versions(lake: Lake, stream: Stream, layer: Layer) -> list[int | None]:
     return [None if handle is None else int(handle.version()) for handle in handles]
 
 
-def _parts(doubted: pl.DataFrame) -> Iterator[list[str]]:
-    """Cut tiles into parts of so many records that one can be counted in memory; at least one part."""
-    part: list[str] = []
-    size = 0
-    for tile, records in doubted.select("tile", "records").iter_rows():
-        if part and size + records > COUNTED_AT_ONCE:
-            yield part
-            part, size = [], 0
-        part.append(tile)
-        size += records
-    yield part
-
-
 def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
-    """Name what the equation of each tile is counted from (columns tile, claim, complete, records)."""
+    """Name what the equation of each tile is counted from (columns tile, claim, complete)."""
     handle = lake.open(f"{layer}/{stream.name}")
     known = bounds.every_epoch(lake, stream)
     places = [(b, position(handle, stream, b)) for b in known]
@@ -101,33 +87,29 @@ def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     told = accounts.current(aftermath.ledger(lake, stream, layer))
     facts = [owned.select("tile", "fact"), told.select("tile", fact=pl.format("{} " * len(_TOLD), *_TOLD))]
     by_tile = ("partition.tile", "partition.tile")
-    held = _files(lake.open(tables.bronze(stream).name), *by_tile)
-    facts.append(_holding(held, stored))
+    facts.append(_holding(_files(lake.open(tables.bronze(stream).name), *by_tile), stored))
     if layer == "silver":
         facts.append(_holding(_files(handle, "min._tile", "max._tile"), stored))
         sides = [lake.open(table.name) for table in (tables.losers(stream), tables.quarantine(stream))]
         facts += [_holding(_files(side, *by_tile), stored) for side in sides]
-    records = held.group_by(tile="first").agg(records=pl.col("records").sum())
     return (
         pl.concat(facts)
         .group_by("tile")
         .agg(fact=pl.col("fact").sort().str.join("\n"))
         .with_columns(claim=pl.col("fact").map_elements(_digest, pl.String))
         .join(owned.group_by("tile").agg(pl.col("complete").all()), on="tile", how="left")
-        .join(records, on="tile", how="left")
-        .select("tile", "claim", pl.col("complete").fill_null(value=False), pl.col("records").fill_null(0))
+        .select("tile", "claim", pl.col("complete").fill_null(value=False))
     )
 
 
 def _files(handle: DeltaTable | None, first: str, last: str) -> pl.DataFrame:
-    """List a table's files: path, records, and the first and last tile that they may hold records of."""
-    schema = {"path": pl.String, "records": pl.Int64, "first": pl.String, "last": pl.String}
+    """List a table's files: path, and the first and last tile that they may hold records of."""
+    schema = {"path": pl.String, "first": pl.String, "last": pl.String}
     files = pl.DataFrame() if handle is None else pl.DataFrame(handle.get_add_actions(flatten=True))
     if not files.height:
         return pl.DataFrame(schema=schema)
     return files.select(
         "path",
-        records=pl.col("num_records").cast(pl.Int64),
         first=pl.col(first) if first in files.columns else pl.lit(None, pl.String),  # no statistics
         last=pl.col(last) if last in files.columns else pl.lit(None, pl.String),
     )

@@ -104,12 +104,3 @@ def test_an_open_tile_is_counted_each_time_and_its_batches_are_no_proof(tmp_path
     counted.clear()
     assert proofs.unequal(lake, STREAM, "bronze").is_empty()
     assert counted == [TILES[3:]]
-
-
-def test_tiles_are_counted_in_parts_that_fit_in_memory(tmp_path, counted, monkeypatch):
-    lake = Lake(str(tmp_path))
-    both(lake, busy_log(), STREAM, TILES)
-    monkeypatch.setattr(proofs, "COUNTED_AT_ONCE", 20)
-    assert proofs.unequal(lake, STREAM, "bronze").is_empty()
-    assert len(counted) > 1
-    assert [tile for part in counted for tile in part] == TILES
