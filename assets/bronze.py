@@ -70,7 +70,13 @@ def bronze_asset(stream: Stream) -> dg.AssetsDefinition:
                 say=seldom(context.log.info),
             )
             replaced = reingest.mend(
-                lake.lake, kafka, stream, wanted, run_id=context.run_id, every=config.replace
+                lake.lake,
+                kafka,
+                stream,
+                wanted,
+                run_id=context.run_id,
+                limits=limits(),
+                every=config.replace,
             )
             handle = lake.lake.ensure(table)
             by_tile = tile_rows(handle, "tile")

@@ -1,19 +1,22 @@
 """Mending bronze: a complete tile whose rows and bounds disagree is replaced, as a whole, in one commit.
 
-From Kafka if every offset that bronze holds comes back, else from bronze itself (each record once, strangers
-out, completed by what Kafka has), and it says which; a record that neither has any more is a hole. Good data
-is never replaced by less. Also acknowledges losses, which nothing mends.
+Its files are written before that, batch by batch, so a tile may have any size. From Kafka if every offset
+that bronze holds comes back, else what Kafka lacks from bronze itself (each record once, strangers out), and
+it says which; a record that neither has any more is a hole. Good data is never replaced by less. Also
+acknowledges losses, which nothing mends.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
+from deltalake.transaction import AddAction, RemoveAction
 
-from assets import aftermath, bounds, equations, proofs
+from assets import aftermath, bounds, equations, proofs, side_tables
 from assets.bounds import Bounds
-from assets.ingest import refuse_another
+from assets.ingest import Limits, refuse_another
 from assets.progress import reached
+from resources.data_files import DataFiles
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import accounts, tables
@@ -21,11 +24,18 @@ from sluice.accounts import ACCOUNTS, Slice
 from sluice.contract import Stream
 from sluice.tables import ACKNOWLEDGED, ACKNOWLEDGED_TABLE, UTC_TIME
 
-_BATCH = {"max_rows": 2**62, "max_bytes": 2**62}  # a tile is replaced in one commit
+_AT = list(tables.COORDINATES)
 
 
-def mend(
-    lake: Lake, kafka: KafkaResource, stream: Stream, wanted: Sequence[str], *, run_id: str, every: bool
+def mend(  # the rest is told in the text
+    lake: Lake,
+    kafka: KafkaResource,
+    stream: Stream,
+    wanted: Sequence[str],
+    *,
+    run_id: str,
+    limits: Limits,
+    every: bool,
 ) -> list[str]:
     """Verify the tiles wanted, and replace those that do not add up (or all, with `every`).
 
@@ -38,77 +48,103 @@ def mend(
     for tile in chosen:
         owned = [b for b in bounds.known(lake, stream, [tile]) if b.next_offset is not None]
         if owned:
-            notes.append(_replace(lake, kafka, stream, tile, owned, run_id))
+            notes.append(_replace(lake, kafka, stream, tile, owned, run_id, limits))
     if notes:
         aftermath.finish(lake, stream, "bronze")
     return notes
 
 
-def _replace(
-    lake: Lake, kafka: KafkaResource, stream: Stream, tile: str, owned: Sequence[Bounds], run_id: str
+def _replace(  # the rest is told in the text
+    lake: Lake,
+    kafka: KafkaResource,
+    stream: Stream,
+    tile: str,
+    owned: Sequence[Bounds],
+    run_id: str,
+    limits: Limits,
 ) -> str:
     def step() -> str:
         handle = lake.ensure(tables.bronze(stream))
-        whole_tile = lake.scan(handle).filter(pl.col("tile") == tile).collect()
-        held = whole_tile.filter(pl.col("epoch") == stream.epoch)
+        files = DataFiles(lake, handle)
+        standing = files.listed().filter(value=tile)
+        held = files.read(standing["path"].to_list())
         pieces = [
             Slice(tile, b.epoch, b.partition, b.first_offset, reached(handle, stream, b)) for b in owned
         ]
-        inside = pl.any_horizontal(
-            (pl.col("partition") == p.partition)
-            & pl.col("offset").is_between(p.first_offset, p.next_offset, closed="left")
-            for p in pieces
-        )
-        own = held.filter(inside).unique(["partition", "offset"])
-        fresh, lost = _from_kafka(kafka, stream, tile, owned, pieces)
-        whole = own.join(fresh, on=["partition", "offset"], how="anti").height == 0
-        rows, source = fresh, "Kafka"
-        if not whole:
-            more = fresh.join(own, on=["partition", "offset"], how="anti")
-            rows, source = pl.concat([own, more]), "bronze itself: Kafka no longer has all of it"
-            lost = _gone(lake, stream, pieces, rows)
+        mine = held.filter(side_tables.within(pieces)).select(_AT).unique().collect()
+        actions: list[AddAction | RemoveAction] = []
+
+        def put(rows: pl.DataFrame) -> None:
+            actions.extend(new.action for new in files.write(rows.select(list(tables.BRONZE)), tile))
+
+        told, lost = _from_kafka(kafka, stream, tile, owned, pieces, limits, put)
+        kept = mine.join(told, on=_AT, how="anti")
+        source = "Kafka"
+        if kept.height:
+            source = "bronze itself: Kafka no longer has all of it"
+            lost = _gone(lake, stream, pieces, pl.concat([told, kept]))
+        others = held.filter(pl.col("epoch") != stream.epoch).select(_AT).collect()
+        _keep(files, standing["path"].to_list(), pl.concat([kept, others]), tile, put)
+        actions += [files.gone(*row) for row in standing.select("path", "size", "value").iter_rows()]
         number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
-        read = dict(rows.group_by("partition").len().iter_rows())
-        told = [
+        read = dict(pl.concat([told, kept]).group_by("partition").len().iter_rows())
+        accounted = [
             accounts.of_bronze(
                 stream.name, p, read.get(p.partition, 0), lost.get(p.partition, 0), run_id, number
             )
             for p in pieces
         ]
-        kept = whole_tile.filter(pl.col("epoch") != stream.epoch)
         lake.commit(
             handle,
-            pl.concat([kept.select(list(tables.BRONZE)), rows.select(list(tables.BRONZE))]),
-            mode="overwrite",
-            predicate=f"tile = '{tile}'",
+            actions,
             progress={_generation(stream, tile): number},
-            metadata={ACCOUNTS: accounts.dumps(told)},
+            metadata={ACCOUNTS: accounts.dumps(accounted)},
         )
         return f"replaced {tile} from {source}"
 
     return lake.retrying(f"bronze/{stream.name}", step)
 
 
+def _keep(
+    files: DataFiles, paths: Sequence[str], at: pl.DataFrame, tile: str, put: Callable[[pl.DataFrame], None]
+) -> None:
+    """Write the records at some coordinates again, each once, a piece of a file at a time."""
+    for path in paths:
+        for piece in files.pieces(path) if at.height else ():
+            rows = piece.join(at, on=_AT, how="semi").unique(_AT, maintain_order=True)
+            at = at.join(rows, on=_AT, how="anti")
+            put(rows.with_columns(tile=pl.lit(tile)))
+
+
 def _generation(stream: Stream, tile: str) -> str:
     return f"generation/{stream.name}/{tile}"
 
 
-def _from_kafka(
-    kafka: KafkaResource, stream: Stream, tile: str, owned: Sequence[Bounds], pieces: Sequence[Slice]
+def _from_kafka(  # the rest is told in the text
+    kafka: KafkaResource,
+    stream: Stream,
+    tile: str,
+    owned: Sequence[Bounds],
+    pieces: Sequence[Slice],
+    limits: Limits,
+    put: Callable[[pl.DataFrame], None],
 ) -> tuple[pl.DataFrame, dict[int, int]]:
+    """Read a tile again; give the coordinates of what came, and what was gone by partition."""
     ranges = {p.partition: (p.first_offset, p.next_offset) for p in pieces if p.offsets}
-    frames = [pl.DataFrame(schema=tables.BRONZE)]
+    came = [pl.DataFrame(schema={name: tables.BRONZE[name] for name in _AT})]
     lost: dict[int, int] = {}
-    for batch in kafka.read(stream.topic, ranges, **_BATCH) if ranges else ():
+    reading = kafka.read(stream.topic, ranges, max_rows=limits.rows, max_bytes=limits.bytes)
+    for batch in reading if ranges else ():
         refuse_another(stream, batch, owned)
         stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
         placed = batch.records.with_columns(
             epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(tile), ingested_at=stamp
         )
-        frames.append(placed.select(list(tables.BRONZE)))
+        put(placed)
+        came.append(placed.select(_AT))
         for partition, (first, stop) in batch.holes.items():
             lost[partition] = lost.get(partition, 0) + stop - first
-    return pl.concat(frames), lost
+    return pl.concat(came), lost
 
 
 def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], rows: pl.DataFrame) -> dict[int, int]:

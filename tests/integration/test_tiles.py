@@ -47,7 +47,7 @@ def test_wrong_clocks_move_nothing_and_a_tile_is_replaced_by_itself(tmp_path, ka
     assert placed(lake, stream) == right
     resource = KafkaResource(bootstrap_servers=kafka)
     before = bounds.stored(lake, stream).drop("closed_at")
-    mend = {"run_id": "again", "every": True}
+    mend = {"run_id": "again", "limits": LIMITS, "every": True}
     assert reingest.mend(lake, resource, stream, TILES[1:2], **mend) == [f"replaced {TILES[1]} from Kafka"]
     expire(kafka, made.name, 90)
     (note,) = reingest.mend(lake, resource, stream, TILES[1:2], **mend)

@@ -82,6 +82,11 @@ def owned(lake: Lake, kafka: FakeKafka, tiles=TILES) -> list[tuple]:
     )
 
 
+def mend(lake: Lake, kafka: FakeKafka, tiles: list[str]) -> list[str]:
+    """Replace tiles, whatever they hold."""
+    return reingest.mend(lake, kafka, STREAM, tiles, run_id="again", limits=Limits(5, 2**40), every=True)
+
+
 @FEW
 @given(logs(), st.permutations(TILES), st.integers(1, 40))
 def test_each_record_is_in_the_tile_that_owns_it_once(kafka, order, rows):
@@ -148,7 +153,7 @@ def test_a_bound_once_written_never_moves_and_nothing_but_the_expired_is_missing
                 produce(kafka, ms(START), kafka.grow("t"))
             elif action == "rebuild":
                 before = placed(lake)
-                reingest.mend(lake, kafka, STREAM, [told[0]], run_id="rebuild", every=True)
+                mend(lake, kafka, [told[0]])
                 assert placed(lake) == before
             now_written = written(lake)
             assert stands.items() <= now_written.items()
@@ -211,7 +216,7 @@ def test_a_complete_tile_is_replaced_by_itself(kafka, share, compacted):
     with new_lake() as lake:
         load(lake, kafka, STREAM, TILES)
         before, ledger_holds = placed(lake), equations.holes(lake, STREAM)
-        notes = reingest.mend(lake, kafka, STREAM, TILES, run_id="again", every=True)
+        notes = mend(lake, kafka, TILES)
         assert notes == [f"replaced {tile} from Kafka" for tile in TILES]
         assert placed(lake) == before
         log = kafka.topics["t"][0]
@@ -219,7 +224,7 @@ def test_a_complete_tile_is_replaced_by_itself(kafka, share, compacted):
         log.low = int(log.high * share)
         for offset in compacted & set(log.records):
             del log.records[offset]
-        notes = reingest.mend(lake, kafka, STREAM, TILES, run_id="less", every=True)
+        notes = mend(lake, kafka, TILES)
         less = {tile for partition, offset, tile, *_ in before if partition == 0 and offset in gone}
         for tile, note in zip(TILES, notes, strict=True):
             assert note.startswith(f"replaced {tile} from {'bronze itself' if tile in less else 'Kafka'}")

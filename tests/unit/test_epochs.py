@@ -60,7 +60,7 @@ def test_tiles_of_both_epochs_are_replaced_and_decided_anew(lake):
     topic(kafka, "id-2", "new", 4)
     both(lake, kafka, SECOND, TILES)
     before, bronze = state(lake, SECOND), rows_of_bronze(lake)
-    said = mend(lake, kafka, SECOND, TILES, run_id="again", every=True)
+    said = mend(lake, kafka, SECOND, TILES, run_id="again", limits=Limits(5, 2**40), every=True)
     assert said == [f"replaced {tile} from Kafka" for tile in TILES]
     assert rows_of_bronze(lake) == bronze
     decide(lake, SECOND, TILES, replace=True)
@@ -104,7 +104,7 @@ def test_a_tile_is_not_replaced_by_another_topics_records(lake):
     before = rows_of_bronze(lake)
     topic(kafka, "id-2", "new", 20)
     with pytest.raises(TopicRecreatedError):
-        mend(lake, kafka, FIRST, TILES, run_id="again", every=True)
+        mend(lake, kafka, FIRST, TILES, run_id="again", limits=Limits(5, 2**40), every=True)
     assert rows_of_bronze(lake) == before
 
 

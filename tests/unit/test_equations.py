@@ -136,7 +136,7 @@ IN_BRONZE = {
 
 
 def mend(lake: Lake, kafka, tiles=TILES) -> list[str]:
-    return reingest.mend(lake, kafka, STREAM, tiles, run_id="mend", every=False)
+    return reingest.mend(lake, kafka, STREAM, tiles, run_id="mend", limits=Limits(5, 2**40), every=False)
 
 
 @pytest.mark.parametrize("case", IN_BRONZE)
