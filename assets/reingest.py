@@ -74,17 +74,17 @@ def _replace(  # the rest is told in the text
         mine = held.filter(side_tables.within(pieces)).select(_AT).unique().collect()
         actions: list[AddAction | RemoveAction] = []
 
-        def put(rows: pl.DataFrame) -> None:
+        def add(rows: pl.DataFrame) -> None:
             actions.extend(new.action for new in files.write(rows.select(list(tables.BRONZE)), tile))
 
-        told, lost = _from_kafka(kafka, stream, tile, owned, pieces, limits, put)
+        told, lost = _from_kafka(kafka, stream, tile, owned, pieces, limits, add)
         kept = mine.join(told, on=_AT, how="anti")
         source = "Kafka"
         if kept.height:
             source = "bronze itself: Kafka no longer has all of it"
             lost = _gone(lake, stream, pieces, pl.concat([told, kept]))
         others = held.filter(pl.col("epoch") != stream.epoch).select(_AT).collect()
-        _keep(files, standing["path"].to_list(), pl.concat([kept, others]), tile, put)
+        _keep(files, standing["path"].to_list(), pl.concat([kept, others]), tile, add)
         actions += [files.gone(*row) for row in standing.select("path", "size", "value").iter_rows()]
         number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
         read = dict(pl.concat([told, kept]).group_by("partition").len().iter_rows())
@@ -106,14 +106,14 @@ def _replace(  # the rest is told in the text
 
 
 def _keep(
-    files: DataFiles, paths: Sequence[str], at: pl.DataFrame, tile: str, put: Callable[[pl.DataFrame], None]
+    files: DataFiles, paths: Sequence[str], at: pl.DataFrame, tile: str, add: Callable[[pl.DataFrame], None]
 ) -> None:
     """Write the records at some coordinates again, each once, a piece of a file at a time."""
     for path in paths:
         for piece in files.pieces(path) if at.height else ():
             rows = piece.join(at, on=_AT, how="semi").unique(_AT, maintain_order=True)
             at = at.join(rows, on=_AT, how="anti")
-            put(rows.with_columns(tile=pl.lit(tile)))
+            add(rows.with_columns(tile=pl.lit(tile)))
 
 
 def _generation(stream: Stream, tile: str) -> str:
@@ -127,7 +127,7 @@ def _from_kafka(  # the rest is told in the text
     owned: Sequence[Bounds],
     pieces: Sequence[Slice],
     limits: Limits,
-    put: Callable[[pl.DataFrame], None],
+    add: Callable[[pl.DataFrame], None],
 ) -> tuple[pl.DataFrame, dict[int, int]]:
     """Read a tile again; give the coordinates of what came, and what was gone by partition."""
     ranges = {p.partition: (p.first_offset, p.next_offset) for p in pieces if p.offsets}
@@ -140,7 +140,7 @@ def _from_kafka(  # the rest is told in the text
         placed = batch.records.with_columns(
             epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(tile), ingested_at=stamp
         )
-        put(placed)
+        add(placed)
         came.append(placed.select(_AT))
         for partition, (first, stop) in batch.holes.items():
             lost[partition] = lost.get(partition, 0) + stop - first
