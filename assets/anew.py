@@ -73,7 +73,7 @@ def turns(handle: DeltaTable, stream: Stream, tile: str) -> int:
     return transactions(handle).get(turn_id(stream, tile), 0)
 
 
-def anew(
+def due_anew(
     silver: DeltaTable,
     stream: Stream,
     owned: Sequence[Bounds],

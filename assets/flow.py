@@ -20,16 +20,15 @@ from assets import bounds
 from assets.ahead import ahead
 from assets.anew import generation
 from assets.freshness import Freshness
-from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append, position
+from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append
 from assets.needed import Owned, known, needed
 from assets.portions import AT_ONCE, cut, portion
-from assets.refine import Refined, Work, decide, judgement, read_bronze, refine
+from assets.refine import Refined, Work, decide, grouped, judgement, read_bronze, refine, undecided
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
 from resources.kafka_read import Reader
 from resources.lake import Lake
 from sluice import tables
-from sluice.accounts import Slice
 from sluice.contract import Stream
 from sluice.errors import RetryableError, StaleWriterError
 from sluice.judged import Judged
@@ -202,29 +201,14 @@ class Flow:
 
     def _even_out(self, mine: Collection[int]) -> None:
         """Decide what bronze has of our partitions and silver has not."""
-        undecided = self._undecided(mine)
-        tiles = {bound.tile for bound, _ in undecided}
-        limits = Limits(self.pace.rows, self.pace.bytes)
-        rows = portion(self.lake, self.lake.ensure(tables.bronze(self.stream)), tiles, limits)
-        group: list[Owned] = []
-        for one in ((bound, part) for bound, piece in undecided for part in cut(piece, rows)):
-            if group and sum(piece.offsets for _, piece in [*group, one]) > rows:
-                self._read_and_settle(group)
-                group = []
-            group.append(one)
-        if group:
-            self._read_and_settle(group)
-
-    def _undecided(self, mine: Collection[int]) -> list[Owned]:
         bronze = self.lake.ensure(tables.bronze(self.stream))
         silver = self.lake.ensure(tables.silver(self.stream))
-        return [
-            (bound, Slice(bound.tile, bound.epoch, bound.partition, first, stop))
-            for bound in known(self.lake, self.stream, mine)
-            for first in [position(silver, self.stream, bound)]
-            for stop in [position(bronze, self.stream, bound)]
-            if first < stop
-        ]
+        lacking = undecided(self.stream, bronze, silver, known(self.lake, self.stream, mine))
+        limits = Limits(self.pace.rows, self.pace.bytes)
+        rows = portion(self.lake, bronze, {bound.tile for bound, _ in lacking}, limits)
+        parts = ((bound, part) for bound, piece in lacking for part in cut(piece, rows))
+        for group in grouped(parts, rows):
+            self._read_and_settle(group)
 
     def _read_and_settle(self, owned: Sequence[Owned]) -> None:
         rows = read_bronze(self.lake, self.stream, [piece for _, piece in owned])

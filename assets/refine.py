@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from assets import aftermath, bounds, proofs, side_tables
 from assets.ahead import ahead
-from assets.anew import anew, generation, generation_id, turn_id, turns
+from assets.anew import due_anew, generation, generation_id, turn_id, turns
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
@@ -133,29 +133,34 @@ def _plan(
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
     told = accounts.current(aftermath.ledger(lake, stream, "silver"))
-    old = anew(silver, stream, owned, told, again)
-    new = [
+    old = due_anew(silver, stream, owned, told, again)
+    new = undecided(stream, bronze, silver, owned)
+    rows = portion(lake, bronze, {*old, *(bound.tile for bound, _ in new)}, limits)
+    works = [
+        Work(group, of_tile.generation, [piece for _, piece in of_tile.whole], turn)
+        for tile, of_tile in old.items()
+        for turn, group in enumerate(grouped(of_tile.slices(rows), rows), turns(silver, stream, tile) + 1)
+    ]
+    numbers = {b.tile: generation(silver, stream, b.tile) for b, _ in new}
+    numbers |= {tile: of_tile.generation for tile, of_tile in old.items()}
+    for number in sorted(set(numbers.values())):
+        pieces = ((b, part) for b, piece in new if numbers[b.tile] == number for part in cut(piece, rows))
+        works += [Work(group, number) for group in grouped(pieces, rows)]
+    return works
+
+
+def undecided(stream: Stream, bronze: DeltaTable, silver: DeltaTable, owned: Iterable[Bounds]) -> list[Owned]:
+    """List what bronze has of some tiles and silver has not decided, in the order of tiles."""
+    return [
         (bound, Slice(bound.tile, bound.epoch, bound.partition, start, stop))
         for bound in sorted(owned, key=lambda b: (b.tile, b.partition))
         for start in [position(silver, stream, bound)]
         for stop in [position(bronze, stream, bound)]
         if start < stop
     ]
-    rows = portion(lake, bronze, {*old, *(bound.tile for bound, _ in new)}, limits)
-    works = [
-        Work(group, of_tile.generation, [piece for _, piece in of_tile.whole], turn)
-        for tile, of_tile in old.items()
-        for turn, group in enumerate(_grouped(of_tile.slices(rows), rows), turns(silver, stream, tile) + 1)
-    ]
-    numbers = {b.tile: generation(silver, stream, b.tile) for b, _ in new}
-    numbers |= {tile: of_tile.generation for tile, of_tile in old.items()}
-    for number in sorted(set(numbers.values())):
-        pieces = ((b, part) for b, piece in new if numbers[b.tile] == number for part in cut(piece, rows))
-        works += [Work(group, number) for group in _grouped(pieces, rows)]
-    return works
 
 
-def _grouped(pieces: Iterable[Owned], rows: int) -> Iterator[list[Owned]]:
+def grouped(pieces: Iterable[Owned], rows: int) -> Iterator[list[Owned]]:
     """Group pieces into batches of so many offsets, with one piece of each tile's partition."""
     group: list[Owned] = []
     size, places = 0, set[tuple[str, int]]()
@@ -228,10 +233,10 @@ def _progress(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
     Refuses where another run has decided the same meanwhile, and where records before these were not decided
     yet.
     """
-    return _anew(stream, handle, work) if work.anew else _further(stream, handle, work)
+    return _next_turn(stream, handle, work) if work.anew else _next_offsets(stream, handle, work)
 
 
-def _further(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
+def _next_offsets(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
     progress: dict[str, int] = {}
     for bound, piece in work.pieces:
         name = progress_id(stream, bound)
@@ -242,7 +247,7 @@ def _further(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
     return progress
 
 
-def _anew(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
+def _next_turn(stream: Stream, handle: DeltaTable, work: Work) -> dict[str, int]:
     tile = work.anew[0].tile
     turn = turns(handle, stream, tile) + 1
     if turn != work.turn:

@@ -6,7 +6,7 @@ it says which; a record that neither has any more is a hole. Good data is never 
 acknowledges losses, which nothing mends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -17,7 +17,7 @@ from assets.bounds import Bounds
 from assets.ingest import Limits, refuse_another
 from assets.progress import reached
 from resources.data_files import DataFiles
-from resources.kafka import KafkaResource
+from resources.kafka import Batch, KafkaResource
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Slice
@@ -48,21 +48,18 @@ def mend(  # the rest is told in the text
     for tile in chosen:
         owned = [b for b in bounds.known(lake, stream, [tile]) if b.next_offset is not None]
         if owned:
-            notes.append(_replace(lake, kafka, stream, tile, owned, run_id, limits))
+            notes.append(_replace(lake, kafka, stream, owned, run_id, limits))
     if notes:
         aftermath.finish(lake, stream, "bronze")
     return notes
 
 
-def _replace(  # the rest is told in the text
-    lake: Lake,
-    kafka: KafkaResource,
-    stream: Stream,
-    tile: str,
-    owned: Sequence[Bounds],
-    run_id: str,
-    limits: Limits,
+def _replace(
+    lake: Lake, kafka: KafkaResource, stream: Stream, owned: Sequence[Bounds], run_id: str, limits: Limits
 ) -> str:
+    """Replace a tile, by its bounds; says from where."""
+    tile = owned[0].tile
+
     def step() -> str:
         handle = lake.ensure(tables.bronze(stream))
         files = DataFiles(lake, handle)
@@ -71,24 +68,26 @@ def _replace(  # the rest is told in the text
         pieces = [
             Slice(tile, b.epoch, b.partition, b.first_offset, reached(handle, stream, b)) for b in owned
         ]
+        ranges = {p.partition: (p.first_offset, p.next_offset) for p in pieces if p.offsets}
         mine = held.filter(side_tables.within(pieces)).select(_AT).unique().collect()
         actions: list[AddAction | RemoveAction] = []
 
         def add(rows: pl.DataFrame) -> None:
             actions.extend(new.action for new in files.write(rows.select(list(tables.BRONZE)), tile))
 
-        told, lost = _from_kafka(kafka, stream, tile, owned, pieces, limits, add)
-        kept = mine.join(told, on=_AT, how="anti")
+        reading = kafka.read(stream.topic, ranges, max_rows=limits.rows, max_bytes=limits.bytes)
+        came, lost = _from_kafka(reading if ranges else (), stream, owned, add)
+        kept = mine.join(came, on=_AT, how="anti")
         source = "Kafka"
         if kept.height:
             source = "bronze itself: Kafka no longer has all of it"
-            lost = _gone(lake, stream, pieces, pl.concat([told, kept]))
+            lost = _gone(lake, stream, pieces, pl.concat([came, kept]))
         others = held.filter(pl.col("epoch") != stream.epoch).select(_AT).collect()
         _keep(files, standing["path"].to_list(), pl.concat([kept, others]), tile, add)
         actions += [files.gone(*row) for row in standing.select("path", "size", "value").iter_rows()]
         number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
-        read = dict(pl.concat([told, kept]).group_by("partition").len().iter_rows())
-        accounted = [
+        read = dict(pl.concat([came, kept]).group_by("partition").len().iter_rows())
+        told = [
             accounts.of_bronze(
                 stream.name, p, read.get(p.partition, 0), lost.get(p.partition, 0), run_id, number
             )
@@ -98,7 +97,7 @@ def _replace(  # the rest is told in the text
             handle,
             actions,
             progress={_generation(stream, tile): number},
-            metadata={ACCOUNTS: accounts.dumps(accounted)},
+            metadata={ACCOUNTS: accounts.dumps(told)},
         )
         return f"replaced {tile} from {source}"
 
@@ -120,25 +119,17 @@ def _generation(stream: Stream, tile: str) -> str:
     return f"generation/{stream.name}/{tile}"
 
 
-def _from_kafka(  # the rest is told in the text
-    kafka: KafkaResource,
-    stream: Stream,
-    tile: str,
-    owned: Sequence[Bounds],
-    pieces: Sequence[Slice],
-    limits: Limits,
-    add: Callable[[pl.DataFrame], None],
+def _from_kafka(
+    reading: Iterable[Batch], stream: Stream, owned: Sequence[Bounds], add: Callable[[pl.DataFrame], None]
 ) -> tuple[pl.DataFrame, dict[int, int]]:
-    """Read a tile again; give the coordinates of what came, and what was gone by partition."""
-    ranges = {p.partition: (p.first_offset, p.next_offset) for p in pieces if p.offsets}
+    """Write what Kafka has of a tile; give the coordinates of what came, and what was gone by partition."""
     came = [pl.DataFrame(schema={name: tables.BRONZE[name] for name in _AT})]
     lost: dict[int, int] = {}
-    reading = kafka.read(stream.topic, ranges, max_rows=limits.rows, max_bytes=limits.bytes)
-    for batch in reading if ranges else ():
+    for batch in reading:
         refuse_another(stream, batch, owned)
         stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
         placed = batch.records.with_columns(
-            epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(tile), ingested_at=stamp
+            epoch=pl.lit(stream.epoch, pl.Int32), tile=pl.lit(owned[0].tile), ingested_at=stamp
         )
         add(placed)
         came.append(placed.select(_AT))

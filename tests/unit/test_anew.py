@@ -2,7 +2,6 @@
 
 import shutil
 from datetime import timedelta
-from pathlib import Path
 
 import pandera.polars as pa
 import polars as pl
@@ -20,7 +19,6 @@ from tests.engine import (
     Order,
     assert_same,
     at_commit,
-    both,
     busy_log,
     decide,
     dying_everywhere,
@@ -43,20 +41,6 @@ class Some(Order):
 
 
 STRICTER = orders(schema=Some)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """Give a lake that was decided in batches larger than the slices."""
-    folder = tmp_path_factory.mktemp("whole")
-    both(Lake(str(folder)), busy_log(), STREAM, TILES)
-    return folder
-
-
-@pytest.fixture
-def lake(whole, tmp_path) -> Lake:
-    """Give a copy of that lake."""
-    return Lake(str(shutil.copytree(whole, tmp_path / "lake")))
 
 
 @pytest.fixture(scope="module")
@@ -86,26 +70,26 @@ def give_up(lake: Lake) -> None:
     decide(lake, STRICTER, SOME, FEW)
 
 
-def test_no_commit_decides_more_than_a_batch_holds(lake, is_right):
-    done = decide(lake, STRICTER, SOME, FEW)
+def test_no_commit_decides_more_than_a_batch_holds(busy_lake, is_right):
+    done = decide(busy_lake, STRICTER, SOME, FEW)
     sizes = {a.batch_id: 0 for a in done.accounts}
     for account in done.accounts:
         sizes[account.batch_id] += account.next_offset - account.first_offset
     assert max(sizes.values()) <= FEW.rows
     assert len(sizes) >= 3
     assert done.notes == [f"decided anew as generation 2: {SOME[0]}"]
-    is_right(lake)
-    assert decide(lake, STRICTER, SOME, FEW).accounts == []
+    is_right(busy_lake)
+    assert decide(busy_lake, STRICTER, SOME, FEW).accounts == []
 
 
-def test_every_equation_holds_between_slices_that_end_where_accounts_end(lake):
-    decide(lake, STRICTER, SOME, FEW)
+def test_every_equation_holds_between_slices_that_end_where_accounts_end(busy_lake):
+    decide(busy_lake, STRICTER, SOME, FEW)
     looked = []
 
     def look() -> None:
-        found = equations.silver_unequal(lake, STREAM)
+        found = equations.silver_unequal(busy_lake, STREAM)
         assert found.is_empty(), found
-        looked.append(counting(lake)["generation"].n_unique())
+        looked.append(counting(busy_lake)["generation"].n_unique())
 
     commit = Lake.commit
     with pytest.MonkeyPatch.context() as patch:
@@ -117,7 +101,7 @@ def test_every_equation_holds_between_slices_that_end_where_accounts_end(lake):
             return version
 
         patch.setattr(Lake, "commit", looked_at)
-        decide(lake, STREAM, SOME, FEW)
+        decide(busy_lake, STREAM, SOME, FEW)
     assert set(looked) == {1, 2}  # some of them between two slices
 
 
@@ -127,17 +111,17 @@ def test_a_death_at_any_commit_is_mended_by_the_next_run(whole, tmp_path, is_rig
     assert dying_everywhere(whole, tmp_path, give_up, is_right, after=after) >= 6
 
 
-def test_the_run_after_a_death_decides_only_the_rest(lake, is_right):
+def test_the_run_after_a_death_decides_only_the_rest(busy_lake, is_right):
     with pytest.raises(Killed), at_commit(5, kill):
-        give_up(lake)
-    done = counting(lake).filter(generation=2)
+        give_up(busy_lake)
+    done = counting(busy_lake).filter(generation=2)
     assert done.height
-    rest = decide(lake, STRICTER, SOME, FEW).accounts
+    rest = decide(busy_lake, STRICTER, SOME, FEW).accounts
     assert rest
     assert not {(a.partition, a.first_offset) for a in rest} & set(
         done.select("partition", "first_offset").iter_rows()
     )
-    is_right(lake)
+    is_right(busy_lake)
 
 
 def test_two_runs_that_decide_the_same_anew_meet(whole, tmp_path, is_right):
@@ -145,11 +129,11 @@ def test_two_runs_that_decide_the_same_anew_meet(whole, tmp_path, is_right):
     assert meeting_everywhere(whole, tmp_path, give_up, give_up, is_right) >= 3
 
 
-def test_a_contract_that_changes_half_way_begins_again(lake, is_right):
+def test_a_contract_that_changes_half_way_begins_again(busy_lake, is_right):
     with pytest.raises(Killed), at_commit(5, kill):
-        decide(lake, orders(schema=Some, dedupe_within=timedelta(minutes=30)), SOME, FEW)
-    give_up(lake)
-    is_right(lake)
+        decide(busy_lake, orders(schema=Some, dedupe_within=timedelta(minutes=30)), SOME, FEW)
+    give_up(busy_lake)
+    is_right(busy_lake)
 
 
 def test_records_that_come_half_way_are_decided_once(tmp_path):

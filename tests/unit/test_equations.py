@@ -1,6 +1,5 @@
 """Tables that someone tampered with: the right equation breaks, and materializing the tile again heals it."""
 
-import shutil
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +13,6 @@ from sluice.tables import LEDGER_TABLE, Table
 from tests.engine import (
     HOURS,
     assert_same,
-    both,
     busy_log,
     decide,
     dying_everywhere,
@@ -26,19 +24,6 @@ from tests.engine import (
 STREAM = orders()
 TILES = HOURS[:4]
 SILVER, BRONZE = tables.silver(STREAM), tables.bronze(STREAM)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    both(Lake(str(folder)), busy_log(), STREAM, TILES)
-    return folder
-
-
-@pytest.fixture
-def lake(whole, tmp_path) -> Lake:
-    shutil.copytree(whole, tmp_path / "lake")
-    return Lake(str(tmp_path / "lake"))
 
 
 def tamper(lake: Lake, table: Table, change) -> None:
@@ -113,18 +98,18 @@ IN_SILVER = {
 
 
 @pytest.mark.parametrize("case", IN_SILVER)
-def test_silver_that_was_tampered_with_is_found_and_healed(lake, case):
+def test_silver_that_was_tampered_with_is_found_and_healed(busy_lake, case):
     """The third equation names the tiles; deciding them again heals (kafka-medallion 10; kinesis 16)."""
-    wanted = state(lake, STREAM)
+    wanted = state(busy_lake, STREAM)
     table, change, tiles = IN_SILVER[case]
-    tamper(lake, table, change)
-    broken = in_any_parts(equations.silver_unequal, lake)
+    tamper(busy_lake, table, change)
+    broken = in_any_parts(equations.silver_unequal, busy_lake)
     assert set(broken["tile"]) == tiles
-    assert equations.bronze_unequal(lake, STREAM).is_empty()
-    done = decide(lake, STREAM, sorted(tiles), Limits(6, 2**40))
+    assert equations.bronze_unequal(busy_lake, STREAM).is_empty()
+    done = decide(busy_lake, STREAM, sorted(tiles), Limits(6, 2**40))
     assert done.notes
-    assert_same(wanted, state(lake, STREAM))
-    prove(lake, STREAM)
+    assert_same(wanted, state(busy_lake, STREAM))
+    prove(busy_lake, STREAM)
 
 
 IN_BRONZE = {
@@ -140,76 +125,78 @@ def mend(lake: Lake, kafka, tiles=TILES) -> list[str]:
 
 
 @pytest.mark.parametrize("case", IN_BRONZE)
-def test_bronze_that_was_tampered_with_is_found_and_healed_from_kafka(lake, case):
+def test_bronze_that_was_tampered_with_is_found_and_healed_from_kafka(busy_lake, case):
     """The second equation names the tiles; each is replaced as a whole (kafka-medallion 1, 10)."""
-    wanted = lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
+    wanted = busy_lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
     change, tiles = IN_BRONZE[case]
-    tamper(lake, BRONZE, change)
-    assert set(in_any_parts(equations.bronze_unequal, lake)["tile"]) == tiles
-    assert mend(lake, busy_log()) == [f"replaced {tile} from Kafka" for tile in sorted(tiles)]
-    assert lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
-    prove(lake, STREAM)
-    assert mend(lake, busy_log()) == []
+    tamper(busy_lake, BRONZE, change)
+    assert set(in_any_parts(equations.bronze_unequal, busy_lake)["tile"]) == tiles
+    assert mend(busy_lake, busy_log()) == [f"replaced {tile} from Kafka" for tile in sorted(tiles)]
+    assert busy_lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
+    prove(busy_lake, STREAM)
+    assert mend(busy_lake, busy_log()) == []
 
 
-def test_bronze_is_healed_from_itself_where_kafka_lost_records(lake):
+def test_bronze_is_healed_from_itself_where_kafka_lost_records(busy_lake):
     """Never is good data replaced by less."""
-    wanted = lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
-    tamper(lake, BRONZE, doubled)
+    wanted = busy_lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
+    tamper(busy_lake, BRONZE, doubled)
     kafka = busy_log()
     for partition in (0, 1):
         kafka.expire("t", partition, 1000)
-    assert mend(lake, kafka) == [f"replaced {TILES[1]} from bronze itself: Kafka no longer has all of it"]
-    assert lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
-    prove(lake, STREAM)
-    assert equations.holes(lake, STREAM).is_empty()
+    assert mend(busy_lake, kafka) == [
+        f"replaced {TILES[1]} from bronze itself: Kafka no longer has all of it"
+    ]
+    assert busy_lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
+    prove(busy_lake, STREAM)
+    assert equations.holes(busy_lake, STREAM).is_empty()
 
 
-def test_a_record_that_neither_bronze_nor_kafka_has_is_a_hole_not_a_gap(lake):
+def test_a_record_that_neither_bronze_nor_kafka_has_is_a_hole_not_a_gap(busy_lake):
     """What was read once and is gone for good is told as a loss."""
-    tamper(lake, BRONZE, dropped)
+    tamper(busy_lake, BRONZE, dropped)
     kafka = busy_log()
     for partition in (0, 1):
         kafka.expire("t", partition, 1000)
-    mend(lake, kafka)
-    assert equations.bronze_unequal(lake, STREAM).is_empty()
-    lost = equations.holes(lake, STREAM)
+    mend(busy_lake, kafka)
+    assert equations.bronze_unequal(busy_lake, STREAM).is_empty()
+    lost = equations.holes(busy_lake, STREAM)
     assert lost.select("tile", "holes").rows() == [(TILES[1], 1)]
 
 
-def test_what_kafka_still_has_of_a_tile_completes_what_bronze_has(lake):
+def test_what_kafka_still_has_of_a_tile_completes_what_bronze_has(busy_lake):
     """A record that bronze lost comes back, though Kafka no longer has all of its tile."""
-    wanted = lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
+    wanted = busy_lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset")
     tile = wanted.filter((pl.col("tile") == TILES[1]) & (pl.col("partition") == 0))["offset"]
     last = (pl.col("partition") == 0) & (pl.col("offset") == tile.max())
-    tamper(lake, BRONZE, lambda rows: rows.filter(~last))
+    tamper(busy_lake, BRONZE, lambda rows: rows.filter(~last))
     kafka = busy_log()
     kafka.expire("t", 0, tile.min() + 1)
-    assert len(mend(lake, kafka)) == 1
-    assert lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
-    prove(lake, STREAM)
-    assert equations.holes(lake, STREAM).is_empty()
+    assert len(mend(busy_lake, kafka)) == 1
+    assert busy_lake.read(BRONZE).drop("ingested_at").collect().sort("partition", "offset").equals(wanted)
+    prove(busy_lake, STREAM)
+    assert equations.holes(busy_lake, STREAM).is_empty()
 
 
-def test_a_changed_ledger_is_not_whole(lake):
-    assert aftermath.ledger_is_whole(lake, STREAM, "silver")
-    tamper(lake, LEDGER_TABLE, lambda rows: rows.with_columns(read=pl.col("read") + 1))
-    assert not aftermath.ledger_is_whole(lake, STREAM, "silver")
-    assert equations.unbalanced(lake, STREAM, "silver").height > 0
+def test_a_changed_ledger_is_not_whole(busy_lake):
+    assert aftermath.ledger_is_whole(busy_lake, STREAM, "silver")
+    tamper(busy_lake, LEDGER_TABLE, lambda rows: rows.with_columns(read=pl.col("read") + 1))
+    assert not aftermath.ledger_is_whole(busy_lake, STREAM, "silver")
+    assert equations.unbalanced(busy_lake, STREAM, "silver").height > 0
 
 
-def test_gaps_are_counted_and_are_no_loss(lake):
+def test_gaps_are_counted_and_are_no_loss(busy_lake):
     kafka = busy_log()
-    ledger = aftermath.ledger(lake, STREAM, "bronze")
+    ledger = aftermath.ledger(busy_lake, STREAM, "bronze")
     gaps = sum(log.high - len(log.records) for log in kafka.topics["t"])
     assert (ledger["gaps"].sum(), ledger["holes"].sum()) == (gaps, 0)
     assert gaps > 0
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_death_while_bronze_is_mended_is_finished_by_the_next_run(lake, tmp_path, after):
+def test_a_death_while_bronze_is_mended_is_finished_by_the_next_run(busy_lake, tmp_path, after):
     """The whole tile in one commit: as it was, or as it should be (kinesis 16)."""
-    tamper(lake, BRONZE, dropped)
+    tamper(busy_lake, BRONZE, dropped)
 
     def work(here: Lake) -> None:
         mend(here, busy_log())
@@ -220,7 +207,9 @@ def test_a_death_while_bronze_is_mended_is_finished_by_the_next_run(lake, tmp_pa
         sent = sum(len(log.records) for log in busy_log().topics["t"])
         assert here.read(BRONZE).collect().height == sent
 
-    assert dying_everywhere(Path(lake.uri), tmp_path, work, check, after=after) == 3  # proof, tile, ledger
+    assert (
+        dying_everywhere(Path(busy_lake.uri), tmp_path, work, check, after=after) == 3
+    )  # proof, tile, ledger
 
 
 def beaten_by(lake: Lake, winner: tuple[int, int, int]) -> None:
@@ -235,30 +224,30 @@ def beaten_by(lake: Lake, winner: tuple[int, int, int]) -> None:
     lake.commit(lake.ensure(table), one.select(columns))
 
 
-def test_a_loser_whose_winner_silver_does_not_have_yet_is_none(lake):
-    beaten_by(lake, (1, 0, 10**9))
-    assert equations.silver_unequal(lake, STREAM).is_empty()
+def test_a_loser_whose_winner_silver_does_not_have_yet_is_none(busy_lake):
+    beaten_by(busy_lake, (1, 0, 10**9))
+    assert equations.silver_unequal(busy_lake, STREAM).is_empty()
 
 
-def test_a_loser_that_a_death_left_is_found_and_healed(lake):
+def test_a_loser_that_a_death_left_is_found_and_healed(busy_lake):
     """Its winner was decided, and is no row of silver: nobody brings it any more."""
-    at = lake.read(tables.quarantine(STREAM)).select("epoch", "partition", "offset").collect().row(0)
-    before = state(lake, STREAM)
-    beaten_by(lake, at)
-    assert equations.silver_unequal(lake, STREAM)["twice"].to_list() == [1]
-    decide(lake, STREAM, TILES)
-    assert_same(before, state(lake, STREAM))
-    prove(lake, STREAM)
+    at = busy_lake.read(tables.quarantine(STREAM)).select("epoch", "partition", "offset").collect().row(0)
+    before = state(busy_lake, STREAM)
+    beaten_by(busy_lake, at)
+    assert equations.silver_unequal(busy_lake, STREAM)["twice"].to_list() == [1]
+    decide(busy_lake, STREAM, TILES)
+    assert_same(before, state(busy_lake, STREAM))
+    prove(busy_lake, STREAM)
 
 
-def test_a_loser_that_silver_holds_beside_its_winner_is_twice_there(lake):
-    rows = lake.read(SILVER).filter(pl.col("_tile") == TILES[2]).collect()
-    beaten_by(lake, rows.select("_epoch", "_partition", "_offset").row(0))
-    assert equations.silver_unequal(lake, STREAM)["twice"].to_list() == [1]
+def test_a_loser_that_silver_holds_beside_its_winner_is_twice_there(busy_lake):
+    rows = busy_lake.read(SILVER).filter(pl.col("_tile") == TILES[2]).collect()
+    beaten_by(busy_lake, rows.select("_epoch", "_partition", "_offset").row(0))
+    assert equations.silver_unequal(busy_lake, STREAM)["twice"].to_list() == [1]
 
 
-def test_what_broke_while_others_wrote_is_counted_again(lake, monkeypatch):
-    found = equations.silver_unequal(lake, STREAM)
+def test_what_broke_while_others_wrote_is_counted_again(busy_lake, monkeypatch):
+    found = equations.silver_unequal(busy_lake, STREAM)
     wrong = pl.DataFrame(
         {n: [TILES[1] if d == pl.String else 1] for n, d in found.schema.items()}, found.schema
     )
@@ -266,9 +255,9 @@ def test_what_broke_while_others_wrote_is_counted_again(lake, monkeypatch):
 
     def counted(*_: object) -> pl.DataFrame:
         if len(answers) == 2:
-            lake.commit(lake.open(SILVER.name), lake.read(SILVER).collect().clear())
+            busy_lake.commit(busy_lake.open(SILVER.name), busy_lake.read(SILVER).collect().clear())
         return answers.pop(0)
 
     monkeypatch.setitem(proofs._COUNTS, "silver", counted)
-    assert proofs.unequal(lake, STREAM, "silver").is_empty()
+    assert proofs.unequal(busy_lake, STREAM, "silver").is_empty()
     assert not answers

@@ -39,14 +39,6 @@ FEW = Limits(16, 2**40)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """Give a lake that one run made, with nothing to disturb it."""
-    folder = tmp_path_factory.mktemp("whole")
-    both(Lake(str(folder)), busy_log(), STREAM, TILES)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def half(tmp_path_factory) -> Path:
     """Give a lake with all of bronze, and silver of two tiles whose winners the others displace."""
     folder = tmp_path_factory.mktemp("half")
