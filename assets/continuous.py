@@ -66,7 +66,6 @@ class Run:
 
     def __post_init__(self) -> None:
         """Make what follows each stream."""
-        self.lake = self.lake.holding()
         names = [stream.name for stream in self.streams]
         alone = self.options.until == "caught_up"  # takes what there is
         worker = f"{self.run_id[:8]}-{uuid4().hex[:6]}"

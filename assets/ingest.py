@@ -79,7 +79,6 @@ def ingest(  # the rest is told in the text
         found = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
         return found, kafka.watermarks(stream.topic, sorted({b.partition for b in found}))
 
-    lake = lake.holding()
     owned, marks = look()
     done = Ingested(sorted({b.tile for b in owned}))
     for _ in range(ATTEMPTS):

@@ -90,7 +90,6 @@ def refine(
         BronzeMissingError: a tile was never ingested.
         LakeError, RaceLostError: the lake failed; all commits so far stand.
     """
-    lake = lake.holding()
     owned = bounds.every_epoch(lake, stream, wanted)
     if missing := sorted(set(wanted) - {b.tile for b in owned}):
         raise BronzeMissingError(stream.name, missing)

@@ -77,7 +77,7 @@ def flow(servers: str, topic: str, lake: Lake) -> int:
     kafka = KafkaResource(bootstrap_servers=servers)
     done: list[int] = []
     followed = Flow(
-        lake.holding(),
+        lake,
         kafka,
         contract(topic),
         "bench",
@@ -94,7 +94,7 @@ def without(servers: str, topic: str, lake: Lake) -> int:
     """Do what `flow` does, without what keeps the promises."""
     kafka = KafkaResource(bootstrap_servers=servers)
     ends = {p: mark.stable for p, mark in kafka.watermarks(topic, range(PARTITIONS)).items()}
-    return bare(kafka, lake.holding(), contract(topic), TILES[0], ends, PACE)
+    return bare(kafka, lake, contract(topic), TILES[0], ends, PACE)
 
 
 def _silent(_text: str) -> None:

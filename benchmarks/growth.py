@@ -52,7 +52,7 @@ def by_records(place: Path, rows: int) -> tuple[float, float]:
             seen.append((read + (seen[-1][0] if seen else 0), time.process_time()))
 
         kafka = KafkaResource(bootstrap_servers=broker.servers)
-        lake = Lake(str(place / "lake")).holding()
+        lake = Lake(str(place / "lake"))
         pace = Pace(interval=2.0, rows=max(1, rows // 25))
         flow = Flow(lake, kafka, contract("orders"), "bench", pace, clock=lambda: NOW, say=_silent, told=told)
         flow.run(Event(), caught_up=True)
@@ -68,7 +68,7 @@ def by_records(place: Path, rows: int) -> tuple[float, float]:
 
 def by_commits(place: Path, commits: int) -> tuple[float, float, float]:
     """Give the milliseconds of an early commit, of a late one, and of tending (a commit's share)."""
-    stream, lake = contract("orders"), Lake(str(place / "commits")).holding()
+    stream, lake = contract("orders"), Lake(str(place / "commits"))
     rows = judged_rows(stream, 100)
     took, tending = [], 0.0
     for number in range(commits):
@@ -87,7 +87,7 @@ def by_keys(place: Path, keys: int) -> tuple[float, float]:
     """Give the milliseconds in which a batch meets silver, when silver has no keys, and when it has many."""
     stream = contract("orders")
     same = dedupe.identity(stream)
-    lake = Lake(str(place / "keys")).holding()
+    lake = Lake(str(place / "keys"))
     batches = [
         judged_rows(stream, BATCH).with_columns(order_id=pl.format(f"new-{n}-{{}}", "order_id"))
         for n in range(10)

@@ -101,7 +101,7 @@ def bring(load: Load, servers: str, topic: str, lake: Lake) -> dict[str, float]:
         refine(lake, of, TILES, run_id="bench", limits=limits(), say=_silent)
 
     if load.way == "continuous":
-        flow = Flow(lake.holding(), kafka, stream, "bench", clock=lambda: NOW, say=_silent)
+        flow = Flow(lake, kafka, stream, "bench", clock=lambda: NOW, say=_silent)
         stage("silver", lambda: flow.run(Event(), caught_up=True))
     else:
         stage(

@@ -1,4 +1,4 @@
-"""Handles that a long run keeps: opened once, moved on instead of opened anew.
+"""Handles that a lake keeps: opened once, moved on instead of opened anew.
 
 Decides who may move a handle: only whoever holds it. A kept handle is lent; while anything refers to what was
 lent, be it a scan that was not collected yet, nobody else gets it, and a second one is opened for whoever

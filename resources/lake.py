@@ -8,7 +8,7 @@ takes a lower version from a fresh handle, hence the test before each commit.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -56,11 +56,7 @@ class Lake:
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds secrets
     patience_seconds: float = PATIENCE
-    handles: Handles | None = field(default=None, repr=False, compare=False)
-
-    def holding(self) -> "Lake":
-        """Give this lake for a long run: a table is opened once, and moved on where it is asked for again."""
-        return replace(self, handles=self.handles or Handles())
+    handles: Handles = field(default_factory=Handles, repr=False, compare=False)
 
     def path(self, name: str) -> str:
         """Give the URI of a table."""
@@ -84,7 +80,7 @@ class Lake:
                 return None
 
         def newest() -> DeltaTable | None:
-            return self.handles.newest(name, opened) if self.handles and version is None else opened()
+            return self.handles.newest(name, opened) if version is None else opened()
 
         try:
             return self.patiently(name, newest)

@@ -22,6 +22,8 @@ from sluice.native.build import compiler
 SOURCE = Path(__file__).with_name("seam.c")
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
 Moment = Literal["before", "after", "torn"]
+_IDLE = {"create", "write", "folder", "finish"}  # nothing to lose is between them and what came before
+_MARKS = {"begin", "finish", "the"}  # change no file
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,14 @@ def deaths(events: Sequence[Event]) -> list[Death]:
     """Give every way to die in a run that did these events that leaves another lake than the one before it.
 
     Before an event the lake is as it was after the one before: so it dies before each, but not before a file
-    is made or written (nothing has happened yet), and with half of each write done.
+    is made or written (nothing has happened yet), not where only marks were passed since the last (nothing
+    was done), and with half of each write done.
     """
-    idle = ("create ", "write ", "folder ", "finish ")
-    found = [Death(event) for event in events if not event.label.startswith(idle)]
+    found, changed = list[Death](), True
+    for event in events:
+        what = event.label.split(" ")[0]
+        if changed and what not in _IDLE:
+            found.append(Death(event))
+            changed = False
+        changed = changed or what not in _MARKS
     return found + [Death(event, "torn") for event in events if event.is_write]

@@ -60,7 +60,7 @@ def test_racing_appends_lose_nothing(store):
 def test_maintenance_and_held_handles_on_s3(store):
     """Logs cut, files joined and deleted, handles kept: tables say what they said (kafka-medallion 40)."""
     lake, stream = lake_at(store, "maintained"), orders()
-    long, keeping = lake.holding(), Keeping(hours=1, commits=3)
+    long, keeping = lake_at(store, "maintained"), Keeping(hours=1, commits=3)
     for hour in HOURS[:3]:
         both(long, busy_log(), stream, [hour])
         maintain(lake, [stream], keeping, say=lambda _text: None)

@@ -55,7 +55,7 @@ def follow(lake: Lake, kafka: FakeKafka, minutes: float, rows: int, share: str =
     shares = {"w": [{0, 1}], "f": [{0}, {1}], "b": [{1}, {0, 1}]}[share]
     for mine in shares:
         one = Flow(
-            lake.holding(),
+            lake,
             kafka,
             STREAM,
             "run",

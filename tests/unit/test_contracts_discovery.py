@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from resources.streams import load_streams
-from sluice.contract import Changes, Events
+from sluice.contract import _DECODERS, Changes, Events
 from sluice.errors import ContractError, SettingsError
 
 HEAD = '''\
@@ -17,7 +17,7 @@ HEAD = '''\
 
 import pandera.polars as pa
 import polars as pl
-from sluice import Changes, Events, Hourly, Json
+from sluice import Changes, Debezium, Events, Hourly, Json
 
 
 class Model(pa.DataFrameModel):
@@ -144,6 +144,19 @@ def test_a_rule_that_changes_elsewhere_changes_the_code_version(tmp_path, before
         (stream,) = load_streams(tmp_path)
         versions.append(stream.code_version)
     assert versions[0] != versions[1]
+
+
+def test_a_mended_decoder_changes_the_code_version_of_its_streams_only(tmp_path, monkeypatch):
+    for source in ("mysql", "postgresql"):
+        write(tmp_path, source, word=CHANGES.replace("Json()", f"Debezium(source='{source}')"))
+
+    def versions() -> list[str]:
+        return [stream.code_version for stream in load_streams(tmp_path)]
+
+    before = versions()
+    monkeypatch.setitem(_DECODERS, "postgresql", 3)
+    after = versions()
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
 
 
 def test_every_process_gives_the_same_code_version(tmp_path):

@@ -39,9 +39,7 @@ SMALL = Pace(interval=0.01, rows=7)
 
 
 def flow(lake: Lake, kafka: FakeKafka, now: datetime = NOW, stream: Stream = STREAM, **more) -> Flow:
-    return Flow(
-        lake.holding(), kafka, stream, "run", more.pop("pace", SMALL), clock=lambda: now, say=_silent, **more
-    )
+    return Flow(lake, kafka, stream, "run", more.pop("pace", SMALL), clock=lambda: now, say=_silent, **more)
 
 
 def follow(lake: Lake, kafka: FakeKafka, now: datetime = NOW, **more) -> None:

@@ -16,7 +16,7 @@ TABLE = Table("test/numbers", {"n": pl.Int32()}, (), "Numbers.")
 
 @pytest.fixture
 def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path)).holding()
+    return Lake(str(tmp_path))
 
 
 @pytest.fixture
@@ -116,9 +116,8 @@ def test_rivals_at_every_commit_of_a_run_that_keeps_its_handles(tmp_path):
         assert_same(state(lake, stream), expected)
 
     def work(lake: Lake) -> None:
-        long = lake.holding()
         for hour in HOURS[:2]:
-            both(long, log, stream, [hour])
+            both(lake, log, stream, [hour])
 
     met = meeting_everywhere(
         tmp_path / "start", tmp_path, work, lambda lake: both(lake, log, stream, HOURS[1:2]), check

@@ -16,7 +16,7 @@ names = st.text("abcdef0123456789", min_size=4, max_size=8)
 
 @pytest.fixture
 def lake(tmp_path):
-    return Lake(str(tmp_path)).holding()
+    return Lake(str(tmp_path))
 
 
 def seconds(count: float) -> datetime:

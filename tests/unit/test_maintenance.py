@@ -103,7 +103,7 @@ def test_a_version_an_hour_can_still_be_read_of_what_left_a_busy_log(lake):
 
 
 def test_a_handle_from_before_the_cut_finds_its_way(lake):
-    long = lake.holding()
+    long = Lake(lake.uri)  # another process
     filled(lake, 3)
     long.read(TABLE).collect()
     for number in range(4, 60):

@@ -64,7 +64,7 @@ def test_a_long_run_reads_no_more_of_them_than_fit_where_silver_is_behind(tmp_pa
     lake = bronze(tmp_path)
     read = _counting(monkeypatch, "assets.flow.read_bronze")
     pace = Pace(interval=0.01, bytes=30 * LARGE)
-    follower = Flow(lake.holding(), alike(), STREAM, "run", pace, clock=lambda: NOW, say=lambda _: None)
+    follower = Flow(lake, alike(), STREAM, "run", pace, clock=lambda: NOW, say=lambda _: None)
     follower.run(Event(), caught_up=True)
     assert sum(read) == COUNT
     assert max(read) <= 30
