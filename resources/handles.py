@@ -10,9 +10,32 @@ ends the runs that write them first.
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+
+
+class Handle(DeltaTable):
+    """A Delta table that tells its local files by their names.
+
+    delta-rs escapes the folder (`my%20lake`), and those who read take the escapes for its name.
+    """
+
+    @property
+    def table_uri(self) -> str:
+        """Where the table lies, `file://…` or of a store."""
+        uri = super().table_uri
+        return unquote(uri) if uri.startswith("file://") else uri
+
+    def file_uris(self, *arguments: Any, **named: Any) -> list[str]:
+        """List its data files: paths, or URIs of a store."""
+        escaped, root = super().table_uri, self.table_uri
+        if escaped == root:
+            return super().file_uris(*arguments, **named)
+        escaped, root = escaped.removeprefix("file://"), root.removeprefix("file://")
+        return [root + uri.removeprefix(escaped) for uri in super().file_uris(*arguments, **named)]
 
 
 class Handles:
@@ -43,7 +66,7 @@ class Handles:
         return kept
 
     def _lent(self, name: str, kept: DeltaTable) -> DeltaTable:
-        lent = DeltaTable.__new__(DeltaTable)
+        lent = Handle.__new__(Handle)
         lent.__dict__ = vars(kept)  # what is known of its version stays known
         weakref.finalize(lent, self._idle[name].append, kept)
         return lent

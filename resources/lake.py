@@ -28,7 +28,7 @@ from tenacity import (
 
 from resources import intents
 from resources.file_commits import AFTER_COMMIT, Mode, commit_files
-from resources.handles import Handles
+from resources.handles import Handle, Handles
 from resources.intents import Intent
 from resources.new_files import write_files
 from resources.outages import PATIENCE, LostRace, patiently, reading, told
@@ -71,7 +71,7 @@ class Lake:
 
         def opened() -> DeltaTable | None:
             try:
-                return DeltaTable(self.path(name), version, dict(self.storage_options))
+                return Handle(self.path(name), version, dict(self.storage_options))
             except TableNotFoundError:
                 if version is not None and self.open(name) is not None:
                     raise LakeError(
@@ -199,7 +199,7 @@ class Lake:
         """Tell whether a commit whose answer was lost, or that met itself as a rival, stands in the log."""
 
         def look() -> bool:
-            newest = DeltaTable(self.path(name), storage_options=dict(self.storage_options))
+            newest = Handle(self.path(name), storage_options=dict(self.storage_options))
             return any(commit.get(_COMMIT) == own for commit in told_by(newest, before, [_COMMIT]))
 
         return self.patiently(name, look)

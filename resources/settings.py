@@ -150,8 +150,8 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: str) -> str:
         uri = value if "://" in value else str(PROJECT / Path(value).expanduser())
-        if set(uri) & set(" %#?"):  # written by one library, they cannot be read by the other
-            raise ValueError(f"{uri!r} has a space, %, # or ?, with which Delta tables cannot be read")
+        if set(uri) & set("%#?*["):  # written by one library, they cannot be read by the other
+            raise ValueError(f"{uri!r} has a %, #, ?, * or [, with which Delta tables cannot be read")
         return uri
 
     @field_validator("streams_dir", "key_index_dir")

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
-from urllib.parse import unquote
 
 import duckdb
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from resources.handles import Handle
 from resources.lake import Lake
 from resources.outages import reading
 from sluice import sources
@@ -91,9 +91,7 @@ def delta_side(
     wanted = {*names.values(), *needs}
     plain = not {*handle.metadata().partition_columns} & wanted and not handle.protocol().reader_features
     if plain and _is_local(handle.table_uri):
-        root = handle.table_uri.removeprefix("file://")  # its escapes are undone; those below are the names
-        paths = (uri.removeprefix("file://").removeprefix(root) for uri in handle.file_uris())
-        return Side([unquote(root) + path for path in paths], names, where)
+        return Side(handle.file_uris(), names, where)
     rows = lake.scan(handle).select(sorted(wanted))
     return Side([_copied(rows, folder)], names, where)
 
@@ -109,7 +107,7 @@ def source_side(
     names = {name: source.columns.get(name, name) for name in wanted}
     if isinstance(source, sources.Delta):
         try:
-            handle = DeltaTable(source.uri, storage_options=dict(lake.storage_options))
+            handle = Handle(source.uri, storage_options=dict(lake.storage_options))
         except TableNotFoundError as error:
             raise SourceError(source.uri, "there is no Delta table", "correct `source`") from error
         return delta_side(lake, handle, names, folder), f"version {handle.version()}"

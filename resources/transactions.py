@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
@@ -189,10 +188,7 @@ def _ids(txn: pl.DataFrame) -> dict[str, int]:
 
 
 def _log(handle: DeltaTable, name: str) -> str:
-    root = handle.table_uri
-    if root.startswith("file://"):
-        root = unquote(root.removeprefix("file://"))
-    return f"{root.rstrip('/')}/_delta_log/{name}"
+    return f"{handle.table_uri.removeprefix('file://').rstrip('/')}/_delta_log/{name}"
 
 
 def _options(handle: DeltaTable) -> dict[str, Any]:

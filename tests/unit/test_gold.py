@@ -44,8 +44,8 @@ PRODUCTS = [
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setenv("LAKE_URI", str(tmp_path / "lake"))
-    made = Lake(str(tmp_path / "lake"))
+    monkeypatch.setenv("LAKE_URI", str(tmp_path / "José's own läke"))
+    made = Lake(str(tmp_path / "José's own läke"))
     fill(made, orders=ORDERS, customers=CUSTOMERS, products=PRODUCTS)
     return made
 

@@ -5,8 +5,10 @@ import threading
 import polars as pl
 import pytest
 
+from assets.maintenance import Keeping, maintain
 from resources import lake as module
 from resources.lake import Lake, LostRace
+from resources.table_sides import delta_side
 from resources.transactions import transactions
 from sluice.tables import Table
 from tests.engine import HOURS, assert_same, both, busy_log, meeting_everywhere, orders, prove, state
@@ -23,14 +25,14 @@ def lake(tmp_path) -> Lake:
 def opened(monkeypatch) -> list[str]:
     """List the tables that were opened anew."""
     names: list[str] = []
-    real = module.DeltaTable
+    real = module.Handle
 
     class Counted(real):
         def __init__(self, table_uri, *arguments, **named):
             names.append(table_uri)
             super().__init__(table_uri, *arguments, **named)
 
-    monkeypatch.setattr(module, "DeltaTable", Counted)
+    monkeypatch.setattr(module, "Handle", Counted)
     return names
 
 
@@ -123,3 +125,20 @@ def test_rivals_at_every_commit_of_a_run_that_keeps_its_handles(tmp_path):
         tmp_path / "start", tmp_path, work, lambda lake: both(lake, log, stream, HOURS[1:2]), check
     )
     assert met > 8
+
+
+def test_a_lake_in_a_folder_of_any_name(tmp_path):
+    """Runs, proofs, upkeep and the reconciliation's reader: delta-rs escapes such a name, others do not."""
+    folder = tmp_path / "José's own läke"
+    folder.mkdir()
+    lake, plain, stream, log = Lake(str(folder)), Lake(str(tmp_path / "plain")), orders(), busy_log()
+    for hour in HOURS[:2]:
+        both(lake, log, stream, [hour])
+        both(plain, log, stream, [hour])
+    maintain(lake, [stream], Keeping(hours=0), say=lambda _: None)
+    prove(lake, stream)
+    assert_same(state(lake, stream), state(plain, stream))
+    silver = lake.open("silver/orders")
+    side = delta_side(lake, silver, {"id": "order_id"}, tmp_path)
+    assert pl.read_parquet(side.files, hive_partitioning=False).height == lake.scan(silver).collect().height
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, "plain"}

@@ -42,3 +42,9 @@ def test_a_folder_needs_no_credentials(tmp_path):
     lake = lake_resource(Settings(lake_uri=str(tmp_path))).lake
     assert lake.uri == str(tmp_path)
     assert not lake.storage_options
+
+
+@pytest.mark.parametrize("folder", ["100%", "a#b", "a?b", "a*", "a[1]"])
+def test_a_folder_that_delta_tables_cannot_be_read_from_is_named(folder):
+    with pytest.raises(ValueError, match="with which Delta tables cannot be read"):
+        Settings(lake_uri=f"/lakes/{folder}")
