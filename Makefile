@@ -20,12 +20,11 @@ $(READY): requirements.lock $(wildcard sluice/native/*.[ch])
 	@$(BIN)/python -m sluice.native.build
 	@touch $(READY)
 
-$(DAGSTER_HOME)/dagster.yaml: deploy/dagster.yaml
-	@mkdir -p $(DAGSTER_HOME) && cp deploy/dagster.yaml $@
-
 .PHONY: setup demo test dev dbt try trace bench soak check format lock clean help
 
-setup: $(READY) $(DAGSTER_HOME)/dagster.yaml  ## install what is needed into .venv
+setup: $(READY)  ## install what is needed into .venv
+	@mkdir -p "$$DAGSTER_HOME"
+	@[[ ! deploy/dagster.yaml -nt "$$DAGSTER_HOME/dagster.yaml" ]] || cp deploy/dagster.yaml "$$DAGSTER_HOME"
 
 demo: setup  ## the main job: a shop's events from a real Kafka to trusted gold tables, then what came of it
 	@$(BIN)/python -m demo.run
