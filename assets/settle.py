@@ -92,10 +92,9 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     _put_side_tables(lake, stream, handle, batch, losing)
 
     lost = _lost(decided, losing)
-    places = pl.int_range(batch.rows.height, dtype=pl.UInt32, eager=True)
-    stands = batch.rows.filter(~places.is_in(lost["_place"].implode()))
+    stands = _without(batch.rows.with_row_index("_place"), lost["_place"])
     stored = decided.filter(pl.col("_kept") & (pl.col("_from") == "silver"))["_place"].drop_nulls()
-    entering = batch.rows.filter(~places.is_in(pl.concat([lost["_place"], stored]).implode()))
+    entering = _without(stands, stored).drop("_place")
     back = rows.at(promoted)
     told = batch.accounting(stands, lost)
     touched = set(pl.concat([frame[same.stored_by].unique() for frame in (entering, back, gone)]))
@@ -126,6 +125,11 @@ def store(
     version = exchange(lake, handle, come, go, at=AT, wrote=wrote, **told)
     keys_of_silver(lake, stream, same).remember(keys)
     return version
+
+
+def _without(rows: pl.DataFrame, places: pl.Series) -> pl.DataFrame:
+    """Give the rows without those at some of the batch's places."""
+    return rows.filter(~pl.col("_place").is_in(places.implode())) if places.len() else rows
 
 
 def _plain(rows: pl.DataFrame) -> pl.DataFrame:

@@ -4,26 +4,26 @@ Decides that bounds see every record that was written, committed or not (read un
 give the same answer before and after a transaction ends. It refuses to wait for a broker without end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from time import monotonic
 from typing import Any
 
 import polars as pl
-from confluent_kafka import (
-    TIMESTAMP_LOG_APPEND_TIME,
-    Consumer,
-    IsolationLevel,
-    KafkaError,
-    TopicPartition,
-)
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # forgets to say so
 
+from resources.kafka_native import native
+from resources.kafka_records import Messages, Source
 from sluice.errors import KafkaReadError
 
-_MOST = 16  # messages taken at once, with all that they hold
+_MOST = 4_000  # records taken at once, with all that they hold
+_MOST_BYTES = 4 << 20  # the same in bytes
 _OUTSTANDING = 100  # look-ups sent before the first answer is awaited: a broker answers them one by one
-_PATIENCE = 0.05  # seconds that they are waited for at a time
+_PATIENCE = 0.05  # seconds that records are waited for at a time
+_NOTHING = pl.DataFrame(schema={"offset": pl.Int64, "stamp": pl.Int64})
+_STAMPS = [pl.col("offset"), pl.col("timestamp_ms").alias("stamp"), pl.col("timestamp_type").alias("kind")]
 _SHORT: Mapping[str, Any] = {
     "auto.offset.reset": "earliest",
     "enable.auto.commit": False,
@@ -59,17 +59,19 @@ class PartitionLog:
         self._ask = ask
 
     @cached_property
-    def _consumer(self) -> Consumer:
-        """The client that reads stretches; where look-ups tell all, there is none."""
-        return Consumer({**self._config, **_SHORT})
+    def _source(self) -> Source:
+        """What reads stretches; where look-ups tell all, there is none."""
+        options = {**self._config, **_SHORT}
+        return native(options, self._topic) or Messages(options, self._topic)
 
     @cached_property
     def in_order(self) -> bool:
         """Whether the broker stamps the records, and did so when the oldest one came."""
         if not self._broker_stamps:
             return False
-        oldest = self._stamps(self.low, self.high, 1)
-        return all(kind == TIMESTAMP_LOG_APPEND_TIME for _, kind, _ in oldest)
+        with closing(self._read(self.low, self.high, 1)) as oldest:
+            first = next(oldest, None)
+        return first is None or (first["kind"] == "LogAppendTime").all()
 
     def offsets_for_times(self, times_ms: Sequence[int]) -> list[int | None]:
         """Give for each time (epoch milliseconds) the first offset whose stamp is that or later, if any.
@@ -102,37 +104,33 @@ class PartitionLog:
         Raises:
             KafkaReadError: the stretch cannot be read.
         """
-        found = self._stamps(first, stop)
-        return pl.DataFrame(
-            {"offset": [offset for offset, _, _ in found], "stamp": [stamp for _, _, stamp in found]},
-            schema={"offset": pl.Int64, "stamp": pl.Int64},
-        )
+        return pl.concat([_NOTHING, *(found.drop("kind") for found in self._read(first, stop, _MOST))])
 
-    def _stamps(self, first: int, stop: int, most: int = _MOST) -> list[tuple[int, int, int]]:
-        """Read offset, kind of stamp and stamp of a stretch's records; where `most` is 1, only the first's.
+    def _read(self, first: int, stop: int, most: int) -> Generator[pl.DataFrame]:
+        """Read `offset`, `stamp` and its `kind` of a stretch's records, at most so many at a time.
 
         Nothing else of them is held: a stretch of large records does not fit into memory.
         """
         begin, stop = max(first, self.low), min(stop, self.high)
-        found: list[tuple[int, int, int]] = []
-        if begin < stop:
-            self._consumer.assign([TopicPartition(self._topic, self._partition, begin)])
-        deadline = monotonic() + self._timeout
-        while begin < stop and not (found and most == 1):
-            for message in self._consumer.consume(min(most, stop - begin), _PATIENCE):
-                error = message.error()
-                if error and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its only name
+        if begin >= stop:
+            return
+        self._source.begin({self._partition: begin})
+        try:
+            deadline = monotonic() + self._timeout
+            while begin < stop:
+                chunk = self._source.take(min(most, stop - begin), _MOST_BYTES, _PATIENCE)
+                for event in chunk.events:
+                    if event.error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001  # its only name
+                        raise self._failed(f"offset {begin}: {event.error}")
                     begin = stop
-                elif error:
-                    raise self._failed(f"offset {begin}: {error}")
-                else:
-                    begin = (message.offset() or 0) + 1
-                    if begin <= stop:
-                        found.append((begin - 1, *message.timestamp()))
+                if chunk.records.height:
+                    begin = max(begin, chunk.reached[self._partition])
                     deadline = monotonic() + self._timeout
-            if monotonic() > deadline:
-                raise self._failed(f"nothing came from offset {begin} for {self._timeout:g} s")
-        return found
+                    yield chunk.records.filter(pl.col("offset") < stop).select(_STAMPS)
+                if monotonic() > deadline:
+                    raise self._failed(f"nothing came from offset {begin} for {self._timeout:g} s")
+        finally:
+            self._source.end([self._partition])
 
     def _failed(self, what: str) -> KafkaReadError:
         return KafkaReadError(self._topic, f"partition {self._partition}: {what}")

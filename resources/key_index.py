@@ -26,7 +26,7 @@ from resources.lake import Lake
 from resources.settings import settings
 
 HELD_BYTES = 128 << 20  # of runs in memory, for one table
-KEPT_FROM = 100_000  # hashes: smaller runs stay in memory
+KEPT_FROM = 500_000  # hashes: smaller runs stay in memory
 MERGED_TO = 2_000_000  # hashes: merging more would hold up a commit, and cost memory
 _GROWTH = 4  # a run is merged with the one before it, unless that one is so many times longer
 
@@ -83,8 +83,8 @@ class KeyIndex:
         Args:
             lake: the lake.
             handle: the table.
-            probes: the keys' `hash`; where the index is grouped also the groups, from `low` to `high`, in
-                which a key is asked for, and where files are passed over the key's own value, `at`.
+            probes: the keys' `hash`, in order; where the index is grouped also the groups, from `low` to
+                `high`, in which a key is asked for, and where files are passed over its own value, `at`.
 
         Raises:
             what reading the table raises, where a file is not known yet.
@@ -97,8 +97,7 @@ class KeyIndex:
                 chosen = files if self.told is None else files.filter(_meets(mine["at"]))
                 if mine.height and chosen.height:
                     runs = self._covering(lake, handle, value, files, chosen)
-                    asked = mine["hash"].unique().sort()
-                    found += [run.hits(asked) for run in runs]
+                    found += [run.hits(mine["hash"]) for run in runs]
         hits = pl.concat(found).join(active, on="path", how="semi")  # some files may be gone
         return Hits(hits["hash"].unique(), hits["path"].unique().sort().to_list())
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 _MAGIC = b"sluice-keys-1\n\0\0"
 _HEAD = struct.Struct("<16sQQI")  # magic, hashes, bytes of the paths as JSON, check sum of all that follows
+_FEW = 30  # times so many hashes as are asked for
 _DATA = 64  # where hashes begin
 _WIDTHS: dict[pl.DataType, int] = {pl.UInt64(): 8, pl.UInt32(): 4}
 
@@ -45,19 +46,24 @@ class Run:
         return 0 if self._mapped else 12 * len(self)
 
     def hits(self, probes: pl.Series) -> pl.DataFrame:
-        """Find hashes (sorted, each once): `hash, path`, a row for each file that has it."""
+        """Find hashes (sorted): `hash, path`, a row for each file that has it."""
         if not len(self) or not probes.len():
             return pl.DataFrame(schema={"hash": pl.UInt64, "path": pl.String})
-        begins = self.hashes.search_sorted(probes, side="left")
-        there = self.hashes.gather(begins.clip(upper_bound=len(self) - 1)) == probes
-        found = pl.DataFrame({"hash": probes.filter(there), "at": begins.filter(there)})
-        ends = self.hashes.search_sorted(found["hash"], side="right")
-        every = found.with_columns(pl.int_ranges("at", ends)).explode("at", empty_as_null=False)
-        numbers = self.numbers.gather(every["at"])
+        if len(self) < _FEW * probes.len():  # a pass over all is sooner done than so many searches
+            asked = pl.DataFrame({"hash": probes})
+            every = pl.DataFrame({"hash": self.hashes, "number": self.numbers})
+            every = every.join(asked, on="hash", how="semi")
+        else:
+            begins = self.hashes.search_sorted(probes, side="left")
+            there = self.hashes.gather(begins.clip(upper_bound=len(self) - 1)) == probes
+            found = pl.DataFrame({"hash": probes.filter(there), "at": begins.filter(there)})
+            ends = self.hashes.search_sorted(found["hash"], side="right")
+            every = found.with_columns(pl.int_ranges("at", ends)).explode("at", empty_as_null=False)
+            every = every.with_columns(number=self.numbers.gather(every["at"]))
         names = pl.Series(self.paths, dtype=pl.String)
         if self._mapped:
             self._mapped.madvise(mmap.MADV_DONTNEED)  # its pages stay with the system, not with us
-        return every.select("hash", path=names.gather(numbers)).unique()
+        return every.select("hash", path=names.gather(every["number"])).unique()
 
     def keep(self, folder: Path) -> "Run":
         """Write it to a folder and give it as mapped from there; as it is where that cannot be done."""

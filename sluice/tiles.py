@@ -69,6 +69,7 @@ class _Plan:
         self.high = log.high
         self.ends = ends
         self.seen = Stretches(log, _REACH)
+        self.short = self.high - self.first <= _PATIENCE  # sooner read whole than by a fetch for each sample
         self.answer: tuple[int, int | None] = (-_FAR, None)  # to a look-up, and up to which time it holds
         self.asked: dict[int, int | None] = {}
         self.samples: list[_Sample] | None = None
@@ -190,6 +191,8 @@ class _Plan:
     def _samples(self) -> list["_Sample"]:
         """Read, once, samples over the log."""
         if self.samples is None:
+            if self.short:
+                self.seen.read(self.first, self.high)
             width = max(SAMPLE_OFFSETS, (self.high - self.first) // SAMPLES)
             places = range(self.first + width // 2, self.high, width)
             self.samples = [self._sample(at) for at in places]
@@ -207,7 +210,8 @@ class _Plan:
 
     def _sample(self, at: int) -> "_Sample":
         stop = min(at + SAMPLE_OFFSETS, self.high)
-        return at, stop, sorted(stamp for stamp in self.log.stamps(at, stop)["stamp"] if stamp >= 0)
+        records = self.seen.read(at, stop) if self.short else self.log.stamps(at, stop)
+        return at, stop, sorted(stamp for stamp in records["stamp"] if stamp >= 0)
 
 
 _Sample = tuple[int, int, list[int]]  # offsets from and to, and the stamps, sorted
