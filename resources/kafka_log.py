@@ -106,7 +106,7 @@ class PartitionLog:
         """
         return pl.concat([_NOTHING, *(found.drop("kind") for found in self._read(first, stop, _MOST))])
 
-    def _read(self, first: int, stop: int, most: int) -> Generator[pl.DataFrame]:
+    def _read(self, first: int, stop: int, most: int) -> Generator[pl.DataFrame, None, None]:
         """Read `offset`, `stamp` and its `kind` of a stretch's records, at most so many at a time.
 
         Nothing else of them is held: a stretch of large records does not fit into memory.
