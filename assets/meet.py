@@ -71,7 +71,7 @@ def meet(
         keys = pl.concat([keys, again, beaten.given_up()])
     hashes = hashed(keys, same.fact)
     asked = more = _probes(same, keys, hashes)
-    found, unfit, meeting = batch.clear(), beaten.none, (twice := _twice(asked["hash"]))
+    found, unfit, meeting = batch.clear(), beaten.none, (twice := _twice(hashes))
     partitions: set[object] = set()
     while more.height:
         partitions = same.partitions(asked)
@@ -81,13 +81,13 @@ def meet(
         found = matching(stored.rows(lake, handle, hits.paths).filter(in_reach), affected).select(
             batch.columns
         )
-        unfit, there = beaten.of(keys, hashes, asked, partitions)
+        unfit, there = beaten.of(keys, hashes, partitions)
         meeting = pl.concat([twice, hits.hashes, there])
         others = pl.concat([found.select(columns), unfit.select(columns)])
         looked = _probes(same, others, hashed(others, same.fact)).unique()
         alike = asked.filter(_among(asked["hash"], looked["hash"]))  # so little is joined
         more = looked.join(alike, on=looked.columns, how="anti", nulls_equal=True)
-        asked = pl.concat([asked, more]).sort("hash") if more.height else asked
+        asked = pl.concat([asked, more])
     own = _among(hashes.head(batch.height), meeting)
     mine = batch.with_row_index("_place").filter(own)
     known = [
@@ -107,8 +107,8 @@ def keys_of_silver(lake: Lake, stream: Stream, same: Identity) -> KeyIndex:
 
 
 def _probes(same: Identity, rows: pl.DataFrame, hashes: pl.Series) -> pl.DataFrame:
-    """Tell where rows that are the same as some (`hashes` are theirs) could stand, in the order of hashes."""
-    return same.near(rows).with_columns(hashes.alias("hash")).sort("hash")
+    """Tell where rows that are the same as some (`hashes` are theirs) could stand."""
+    return same.near(rows).with_columns(hashes.alias("hash"))
 
 
 def matching(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
@@ -122,9 +122,9 @@ def matching(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(near).join(wanted.lazy(), on=keys.columns, how="semi", nulls_equal=True).collect()
 
 
-def _twice(ordered: pl.Series) -> pl.Series:
-    """Give the hashes, of some in order, that come more than once."""
-    return ordered.filter((ordered == ordered.shift()).fill_null(value=False)).unique()
+def _twice(hashes: pl.Series) -> pl.Series:
+    """Give the hashes that come more than once."""
+    return hashes.filter(hashes.is_duplicated()).unique()
 
 
 def _among(hashes: pl.Series, some: pl.Series) -> pl.Series:
@@ -156,15 +156,12 @@ class _Losers:
         return self._named(self._lake.scan(self._handle)).filter(self._again).drop("_beaten_by").collect()
 
     def of(
-        self, keys: pl.DataFrame, hashes: pl.Series, asked: pl.DataFrame, partitions: set[object]
+        self, keys: pl.DataFrame, hashes: pl.Series, partitions: set[object]
     ) -> tuple[pl.DataFrame, pl.Series]:
-        """Read the losers of some keys in some partitions; also give the hashes of all that may be there.
-
-        `hashes` are the keys', in `asked` they are in order.
-        """
+        """Read the losers of some keys in some partitions; also give the hashes of all that may be there."""
         if self._handle is None:
             return self.none, hashes.clear()
-        hits = self._index.look(self._lake, self._handle, asked.select("hash"))
+        hits = self._index.look(self._lake, self._handle, hashes.alias("hash").to_frame())
         rows = self._named(self._index.rows(self._lake, self._handle, hits.paths))
         reach = rows.filter(self._same.stored_in(partitions) & ~self._again)
         return matching(reach, keys.filter(_among(hashes, hits.hashes)).select(self._same.fact)), hits.hashes

@@ -26,7 +26,7 @@ from resources.lake import Lake
 from resources.settings import settings
 
 HELD_BYTES = 128 << 20  # of runs in memory, for one table
-KEPT_FROM = 500_000  # hashes: smaller runs stay in memory
+KEPT_FROM = 1_000_000  # hashes: smaller runs stay in memory
 MERGED_TO = 2_000_000  # hashes: merging more would hold up a commit, and cost memory
 _GROWTH = 4  # a run is merged with the one before it, unless that one is so many times longer
 
@@ -83,8 +83,8 @@ class KeyIndex:
         Args:
             lake: the lake.
             handle: the table.
-            probes: the keys' `hash`, in order; where the index is grouped also the groups, from `low` to
-                `high`, in which a key is asked for, and where files are passed over its own value, `at`.
+            probes: the keys' `hash`; where the index is grouped also the groups, from `low` to `high`, in
+                which a key is asked for, and where files are passed over the key's own value, `at`.
 
         Raises:
             what reading the table raises, where a file is not known yet.
@@ -177,9 +177,12 @@ class KeyIndex:
         return of_files([(path, rows.to_series()) for path, rows in zip(paths, found, strict=True)])
 
     def _add(self, value: object, run: Run) -> None:
-        """Add a run, merged with those before it that are not much longer; keep what is long."""
+        """Add a run, merged with those before it that are not much longer; keep what is long.
+
+        What is kept is in order, which costs: it is merged with nothing shorter.
+        """
         runs = self._groups[value]
-        while runs and len(runs[-1]) < _GROWTH * len(run) and len(runs[-1]) + len(run) <= MERGED_TO:
+        while runs and self._joins(runs[-1], run):
             last = runs.pop()
             run = merged([last, run])
             last.forget()
@@ -188,6 +191,11 @@ class KeyIndex:
             self._sweep()
         runs.append(run)
         runs.sort(key=len, reverse=True)
+
+    @staticmethod
+    def _joins(last: Run, run: Run) -> bool:
+        alike = len(last) < _GROWTH * len(run) and (not last.kept or len(run) >= KEPT_FROM)
+        return alike and len(last) + len(run) <= MERGED_TO
 
     def _let_go(self) -> None:
         """Forget the values asked for longest ago, until what is in memory is little."""

@@ -1,7 +1,7 @@
-"""A run: the sorted hashes of the keys in some immutable data files, each with the file that it came from.
+"""A run: the hashes of the keys in some immutable data files, each with the file that it came from.
 
-Decides how hashes are looked up and kept: in memory while they are few, else in a file that is mapped, never
-loaded. A kept run is derived data: whatever is wrong with its file, by length or check sum, means that there
+Decides how hashes are looked up and kept: as they came and in memory while they are few, else in order in a
+file that is mapped, never loaded. A kept run is derived data: whatever is wrong with its file, by length or check sum, means that there
 is none. It refuses to know what was hashed, or how.
 """
 
@@ -21,14 +21,14 @@ import pyarrow as pa
 
 _MAGIC = b"sluice-keys-1\n\0\0"
 _HEAD = struct.Struct("<16sQQI")  # magic, hashes, bytes of the paths as JSON, check sum of all that follows
-_FEW = 30  # times so many hashes as are asked for
+_MANY = 30  # times so many hashes as are asked for are not looked through
 _DATA = 64  # where hashes begin
 _WIDTHS: dict[pl.DataType, int] = {pl.UInt64(): 8, pl.UInt32(): 4}
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Hashes in ascending order (UInt64), the number of each one's file (UInt32), and the files' paths."""
+    """Hashes (UInt64; in order where kept), the number of each one's file (UInt32), and the files' paths."""
 
     hashes: pl.Series
     numbers: pl.Series
@@ -46,13 +46,12 @@ class Run:
         return 0 if self._mapped else 12 * len(self)
 
     def hits(self, probes: pl.Series) -> pl.DataFrame:
-        """Find hashes (sorted): `hash, path`, a row for each file that has it."""
+        """Find hashes: `hash, path`, a row for each file that has it."""
         if not len(self) or not probes.len():
             return pl.DataFrame(schema={"hash": pl.UInt64, "path": pl.String})
-        if len(self) < _FEW * probes.len():  # a pass over all is sooner done than so many searches
-            asked = pl.DataFrame({"hash": probes})
+        if not self._mapped or len(self) < _MANY * probes.len():  # sooner done than so many searches
             every = pl.DataFrame({"hash": self.hashes, "number": self.numbers})
-            every = every.join(asked, on="hash", how="semi")
+            every = every.join(probes.alias("hash").to_frame(), on="hash", how="semi")
         else:
             begins = self.hashes.search_sorted(probes, side="left")
             there = self.hashes.gather(begins.clip(upper_bound=len(self) - 1)) == probes
@@ -67,7 +66,8 @@ class Run:
 
     def keep(self, folder: Path) -> "Run":
         """Write it to a folder and give it as mapped from there; as it is where that cannot be done."""
-        body = [_bytes(self.hashes), _bytes(self.numbers), json.dumps(self.paths).encode()]
+        rows = pl.DataFrame({"hash": self.hashes, "number": self.numbers}).sort("hash").rechunk()
+        body = [_bytes(rows["hash"]), _bytes(rows["number"]), json.dumps(self.paths).encode()]
         checked = reduce(lambda told, part: crc32(part, told), body, 0)
         head = _HEAD.pack(_MAGIC, len(self), len(body[-1]), checked).ljust(_DATA, b"\0")
         target = folder / f"{uuid4().hex}.keys"
@@ -94,9 +94,7 @@ def of_files(files: Sequence[tuple[str, pl.Series]]) -> Run:
     numbers = [
         pl.repeat(number, found.len(), dtype=pl.UInt32, eager=True) for number, (_, found) in enumerate(files)
     ]
-    return _sorted(
-        hashes, pl.concat([pl.Series(dtype=pl.UInt32), *numbers]), tuple(path for path, _ in files)
-    )
+    return Run(hashes, pl.concat([pl.Series(dtype=pl.UInt32), *numbers]), tuple(path for path, _ in files))
 
 
 def merged(runs: Sequence[Run]) -> Run:
@@ -106,12 +104,7 @@ def merged(runs: Sequence[Run]) -> Run:
     numbers = pl.concat(
         [(run.numbers + first).cast(pl.UInt32) for run, first in zip(runs, firsts, strict=True)]
     )
-    return _sorted(pl.concat([run.hashes for run in runs]), numbers, paths)
-
-
-def _sorted(hashes: pl.Series, numbers: pl.Series, paths: tuple[str, ...]) -> Run:
-    rows = pl.DataFrame({"hash": hashes, "number": numbers}).sort("hash").rechunk()
-    return Run(rows["hash"], rows["number"], paths)
+    return Run(pl.concat([run.hashes for run in runs], rechunk=True), numbers.rechunk(), paths)
 
 
 def opened(path: Path) -> Run | None:
