@@ -78,7 +78,7 @@ def scheduled(kafka: FakeKafka, folder: str, tiles: list[list[str]]) -> Lake:
 @settings(max_examples=3, phases=PHASES)
 @given(stretches, runs, st.permutations(TILES))
 def test_continuous_scheduled_and_one_shot_give_equal_tables(found, pieces, order):
-    """Rows, losers, quarantine, tiles; all equations (event-streaming 16, 18; kinesis 40; mongodb T071)."""
+    """Rows, losers, quarantine, tiles; all equations (event-streaming 18; mongodb T071)."""
     kafka, passed = FakeKafka(), 0
     kafka.create("t", 2)
     with tempfile.TemporaryDirectory() as folder, without_pauses():

@@ -62,7 +62,7 @@ def backfill(lake: Lake, count: int) -> dict[str, float]:
 
 
 def test_ten_times_the_tiles_cost_about_ten_times_as_much(tmp_path):
-    """(event-streaming 16)."""
+    """Backfills of many tiles: nothing grows faster than they do."""
     few = backfill(Lake(str(tmp_path / "few")), FEW)
     many = backfill(Lake(str(tmp_path / "many")), MANY)
     for step, seconds in many.items():
