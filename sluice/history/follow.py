@@ -7,16 +7,15 @@ those are folded from all their changes. New whole images end open rows too; whe
 folded, every open row follows. No tables are looked at here.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import polars as pl
 
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import LOG
 from sluice.envelopes.positions import encode
+from sluice.envelopes.previous import previous
 from sluice.history.closers import OF_SNAPSHOT
 from sluice.history.epochs import AT, READING, contradictory
 from sluice.history.opening import behind_snapshots, opens
@@ -194,14 +193,8 @@ def renames(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
         stream: the contract.
     """
     told = changes.filter(pl.col("_previous_key").is_not_null())
-    before: list[dict[str, Any]] = [json.loads(text) for text in told["_previous_key"]]
-    old = [
-        pl.Series(name + "_old", [_text(key.get(name)) for key in before], dtype=pl.String).cast(
-            told.schema[name], strict=False
-        )
-        for name in stream.keys
-    ]
-    return told.select(*stream.keys, *old)
+    old = previous(told["_previous_key"], stream)
+    return told.select(*stream.keys, *(old[name].alias(name + "_old") for name in stream.keys))
 
 
 def connected(keys: pl.DataFrame, edges: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -225,7 +218,3 @@ def among(rows: pl.DataFrame, keys: pl.DataFrame, names: Sequence[str]) -> pl.Se
     wanted = keys.select(names).unique().with_columns(_here=True)
     marked = rows.select(names).join(wanted, on=list(names), how="left", maintain_order="left")
     return marked["_here"].is_not_null()
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
