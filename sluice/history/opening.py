@@ -11,7 +11,7 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.positions import OPENING
 from sluice.history.closers import OF_SNAPSHOT
-from sluice.history.epochs import AT, READING
+from sluice.history.epochs import AT, BEHIND, READING
 
 _TABLE = pl.col("_source").struct.field("table")
 _OPENS = pl.col("_position").str.tail(2).is_in([f" {rank}" for rank in OPENING])
@@ -56,7 +56,7 @@ def _behind(rows: pl.DataFrame, images: pl.DataFrame, keys: tuple[str, ...]) -> 
     met = met.filter(of_it & soon & (pl.col("_written") <= pl.col("_since")))
     newest = met.sort("_written", "_image").unique("_row", keep="last")
     moved = newest.filter(pl.col("_image") > pl.col("_position")).select(
-        "_row", _moved=pl.concat_str("_image", pl.lit("~"), "_position")
+        "_row", _moved=pl.concat_str("_image", pl.lit(BEHIND), "_position")
     )
     placed = rows.with_row_index("_row").join(moved, on="_row", how="left", maintain_order="left")
     return placed.with_columns(pl.coalesce("_moved", "_position").alias("_position")).drop("_row", "_moved")
