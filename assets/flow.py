@@ -16,7 +16,7 @@ from time import monotonic
 
 import polars as pl
 
-from assets import bounds
+from assets import bounds, logs
 from assets.ahead import ahead
 from assets.anew import generation
 from assets.freshness import Freshness
@@ -121,6 +121,7 @@ class Flow:
         self._mend()
         self._even_out(mine)
         places = {partition: self._needed[partition].place(0) for partition in mine}
+        logs.watermarks(self.lake, self.kafka, self.stream, mine)
         if goals is not None and all(places[p] >= goals.get(p, 0) for p in mine):
             return True
         with closing(self.kafka.tail(self.stream.topic, places)) as reader:

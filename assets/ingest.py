@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import polars as pl
 from deltalake import DeltaTable
 
-from assets import aftermath, bounds
+from assets import aftermath, bounds, logs
 from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.progress import is_sealed, open_fence, position, progress_id
@@ -70,14 +70,15 @@ def ingest(  # the rest is told in the text
         what was committed by this run.
 
     Raises:
-        KafkaUnreachableError, TopicMissingError, TopicRecreatedError, KafkaReadError: as they say.
+        KafkaUnreachableError, TopicMissingError, KafkaReadError: as they say.
+        TopicRecreatedError, LogCutError: the log is another one than before, or ends before what was read.
         OpenTransactionError: a tile's end is behind an open transaction; what could be read is committed.
         LakeError, RaceLostError: the lake failed; all commits so far stand.
     """
 
     def look() -> tuple[list[Bounds], dict[int, Watermarks]]:
         found = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
-        return found, kafka.watermarks(stream.topic, sorted({b.partition for b in found}))
+        return found, logs.watermarks(lake, kafka, stream, {b.partition for b in found})
 
     owned, marks = look()
     done = Ingested(sorted({b.tile for b in owned}))

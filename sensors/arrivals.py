@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets import bounds, leases
+from assets import bounds, leases, logs
 from assets.bounds import Bounds
 from assets.progress import position
 from resources.kafka import KafkaResource
@@ -38,7 +38,7 @@ def new_tiles(lake: Lake, kafka: KafkaResource, stream: Stream, now: datetime) -
     current = stream.partitions.tile_at(now)
     bounds.ensure(lake, kafka, stream, [current], now)
     every = bounds.known(lake, stream, bounds.stored(lake, stream)["tile"].unique())
-    marks = kafka.watermarks(stream.topic, sorted({b.partition for b in every}))
+    marks = logs.watermarks(lake, kafka, stream, {b.partition for b in every})
     bronze = lake.open(tables.bronze(stream).name)
     silver = lake.open(tables.silver(stream).name)
 
