@@ -23,6 +23,7 @@ from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append
 from assets.needed import Owned, known, needed
 from assets.portions import AT_ONCE, cut, portion
+from assets.races import pause
 from assets.refine import Refined, Work, decide, grouped, judgement, read_bronze, refine, undecided
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
@@ -36,6 +37,7 @@ from sluice.judged import Judged
 Appended = tuple[pl.DataFrame, list[Owned]]  # rows of bronze, and the slices that they fill
 _IDLE = 1.0  # seconds between two looks of a worker that has no partition
 _PAUSE = 1.0  # seconds after a failure that may pass
+_MET = 3  # lost races that a worker pauses for when it meets another: that one goes on meanwhile
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Flow:
                     return
             except StaleWriterError as error:
                 self.say(f"{self.stream.name}: another run was faster; going on where it is ({error})")
+                stop.wait(pause(_MET))
             except RetryableError as error:
                 if monotonic() - self._moved > self.pace.patience:
                     raise

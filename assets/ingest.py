@@ -19,8 +19,9 @@ from assets import aftermath, bounds, logs
 from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.progress import is_sealed, open_fence, position, progress_id
+from assets.races import Races
 from resources.kafka import Batch, KafkaResource, Watermarks
-from resources.lake import ATTEMPTS, Lake
+from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
@@ -73,7 +74,8 @@ def ingest(  # the rest is told in the text
         KafkaUnreachableError, TopicMissingError, KafkaReadError: as they say.
         TopicRecreatedError, LogCutError: the log is another one than before, or ends before what was read.
         OpenTransactionError: a tile's end is behind an open transaction; what could be read is committed.
-        LakeError, RaceLostError: the lake failed; all commits so far stand.
+        LakeError: the lake failed; all commits so far stand.
+        RaceLostError: other runs commit the same tiles, and were always faster.
     """
 
     def look() -> tuple[list[Bounds], dict[int, Watermarks]]:
@@ -82,7 +84,8 @@ def ingest(  # the rest is told in the text
 
     owned, marks = look()
     done = Ingested(sorted({b.tile for b in owned}))
-    for _ in range(ATTEMPTS):
+    races = Races(f"bronze/{stream.name}", say)
+    while True:
         stable = {partition: mark.stable for partition, mark in marks.items()}
         handle = lake.ensure(tables.bronze(stream))
         runs = _runs(stream, handle, owned, stable, limits.rows)
@@ -96,8 +99,8 @@ def ingest(  # the rest is told in the text
                     for batch in batches:
                         append(lake, stream, batch, ranges, run_id, done)
                         say(f"bronze/{stream.name}: {done.rows} records so far, in {_place(done, ranges)}")
-        except StaleWriterError:  # another run commits the same tiles, or closed one: go on from where it is
-            say(f"bronze/{stream.name}: another run was faster; reading its progress")
+        except StaleWriterError as error:  # another run commits the same tiles, or closed one: go on from it
+            races.lose(error, len(done.slices))
             owned, marks = look()
     lows = {partition: mark.low for partition, mark in marks.items()}
     if before := _left_out(lake, stream, owned, lows):
