@@ -109,6 +109,8 @@ def ingest(  # the rest is told in the text
     bounds.close(lake, stream, _complete(stream, handle, owned, stable))
     aftermath.finish(lake, stream, "bronze")
     _refuse_blocked(kafka, stream, owned, stable)
+    if held := _held(kafka, stream, owned, marks):
+        done.notes.append(f"an open transaction holds {held}")
     return done
 
 
@@ -146,6 +148,16 @@ def _refuse_blocked(
         if bound.next_offset is not None and bound.next_offset > limit:
             blocking = kafka.open_transactions(stream.topic, bound.partition)
             raise OpenTransactionError(stream.topic, bound.partition, bound.next_offset, limit, blocking)
+
+
+def _held(
+    kafka: KafkaResource, stream: Stream, owned: Iterable[Bounds], before: Mapping[int, Watermarks]
+) -> str:
+    """Say which open tiles an open transaction has held back since the run looked first."""
+    waiting = {b.partition for b in owned if b.next_offset is None}
+    waiting -= {p for p in waiting if before[p].stable == before[p].high}
+    marks = kafka.watermarks(stream.topic, sorted(waiting)) if waiting else {}
+    return logs.held(kafka, stream, {p: m for p, m in marks.items() if m.stable == before[p].stable})
 
 
 def _runs(

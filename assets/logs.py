@@ -1,4 +1,4 @@
-"""How far the logs of a stream's topic go now, and what is told of them.
+"""How far the logs of a stream's topic go now, and what holds them back.
 
 Decides that what the lake knows of a log must be there: one that ends before (a broker lost its disk, or one
 that lagged was elected) would give other records at offsets that are taken, so it is refused by name. A log

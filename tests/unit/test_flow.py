@@ -194,6 +194,18 @@ def test_an_open_transaction_is_waited_for_and_named(lake):
     prove(lake, STREAM)
 
 
+def test_a_transaction_that_holds_an_open_tile_is_named_once_it_lasts(lake):
+    kafka, told = busy_log(), []
+    one = flow(lake, kafka, START + timedelta(hours=2, minutes=30))
+    one.run(Event(), caught_up=True)
+    upkeep = Upkeep(one.lake, one, told.append)
+    for stable in (25, 26, 26, 26):
+        kafka.topics["t"][0].stable = stable
+        upkeep.once()
+    assert len(told) == 1
+    assert "an open transaction (partition 0 at offset 26: producer 7)" in told[0]
+
+
 def test_a_topic_made_again_ends_it(lake):
     kafka = busy_log()
     follow(lake, kafka)
