@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from assets import bounds, leases
+from assets import bounds, leases, logs
 from assets.bounds import Bounds
 from assets.progress import position
 from resources.kafka import KafkaResource
@@ -38,7 +38,7 @@ def new_tiles(lake: Lake, kafka: KafkaResource, stream: Stream, now: datetime) -
     current = stream.partitions.tile_at(now)
     bounds.ensure(lake, kafka, stream, [current], now)
     every = bounds.known(lake, stream, bounds.stored(lake, stream)["tile"].unique())
-    marks = kafka.watermarks(stream.topic, sorted({b.partition for b in every}))
+    marks = logs.watermarks(lake, kafka, stream, {b.partition for b in every})
     bronze = lake.open(tables.bronze(stream).name)
     silver = lake.open(tables.silver(stream).name)
 
@@ -91,14 +91,14 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
                 continue
             try:
                 wanted = new_tiles(lake.lake, kafka, stream, datetime.now(UTC))
+                if not wanted:
+                    skipped.append(f"{name}: {_nothing(kafka, stream)}")
+                    continue
             except (KafkaUnreachableError, SettingsError) as error:  # nor for any other stream
                 skipped = [str(error)]
                 break
             except SluiceError as error:
                 skipped.append(f"{name}: {error}")
-                continue
-            if not wanted:
-                skipped.append(f"{name}: nothing new")
                 continue
             if left <= 0:
                 skipped.append(f"{name}: waits for the next tick, which asks for it first")
@@ -113,6 +113,13 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
             context.log.info("not asked for: %s", "; ".join(skipped))
 
     return arrivals
+
+
+def _nothing(kafka: KafkaResource, stream: Stream) -> str:
+    """Say why there is nothing to ask for."""
+    marks = kafka.watermarks(stream.topic, kafka.topic(stream.topic).partitions)
+    held = logs.held(kafka, stream, marks)
+    return f"nothing new, and an open transaction holds {held}" if held else "nothing new"
 
 
 def _request(stream: Stream, first: str, last: str) -> dg.RunRequest:

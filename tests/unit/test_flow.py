@@ -194,6 +194,18 @@ def test_an_open_transaction_is_waited_for_and_named(lake):
     prove(lake, STREAM)
 
 
+def test_a_transaction_that_holds_an_open_tile_is_named_once_it_lasts(lake):
+    kafka, told = busy_log(), []
+    one = flow(lake, kafka, START + timedelta(hours=2, minutes=30))
+    one.run(Event(), caught_up=True)
+    upkeep = Upkeep(one.lake, one, told.append)
+    for stable in (25, 26, 26, 26):
+        kafka.topics["t"][0].stable = stable
+        upkeep.once()
+    assert len(told) == 1
+    assert "an open transaction (partition 0 at offset 26: producer 7)" in told[0]
+
+
 def test_a_topic_made_again_ends_it(lake):
     kafka = busy_log()
     follow(lake, kafka)
@@ -218,6 +230,83 @@ def test_what_may_pass_is_waited_out_and_no_longer(lake, monkeypatch, wanted):
     kafka.down = True
     with pytest.raises(RetryableError):
         follow(lake, kafka, pace=Pace(patience=0.05))
+
+
+def watching(kafka: FakeKafka, act: Callable[[int], None]) -> None:
+    """Before each look of a reader for new records, do something with the number of the look."""
+    tail, looks = kafka.tail, []
+
+    def watched(name, places):
+        reader = tail(name, places)
+        take = reader.take
+
+        def counted(*given):
+            looks.append(True)
+            act(len(looks))
+            return take(*given)
+
+        reader.take = counted
+        return reader
+
+    kafka.tail = watched
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["passes", "lasts"])
+def test_a_worker_that_was_idle_for_long_is_as_patient_as_any(lake, monkeypatch, lasting):
+    """Patience counts from the first failure, not from the last record."""
+    monkeypatch.setattr("assets.flow._PAUSE", 0.0)
+    time, stop, failed, kafka = [0.0], Event(), [], busy_log()
+    monkeypatch.setattr("assets.flow.monotonic", lambda: time[0])
+    follow(lake, kafka)
+
+    def act(look: int) -> None:
+        time[0] += 50
+        if look == 10 or (lasting and look > 10):
+            if lasting:
+                send(kafka, value(f"late{look}", "1", 230), 230)  # there is work, and it cannot be done
+            failed.append(True)
+            raise KafkaReadError("t", "the broker is away")
+        if look == 20:
+            stop.set()
+
+    watching(kafka, act)
+    if lasting:
+        with pytest.raises(KafkaReadError):
+            flow(lake, kafka).run(stop)
+        assert len(failed) == 4  # within 120 seconds, and the one after
+    else:
+        flow(lake, kafka).run(stop)
+        assert stop.is_set()
+
+
+def test_tiles_end_in_time_where_no_more_records_come(lake):
+    kafka, clock, stop = FakeKafka(), [START + timedelta(minutes=40)], Event()
+    kafka.create("t")
+    send(kafka, value("only", "1", 30), 30)
+
+    def act(look: int) -> None:
+        if look == 5:
+            clock[0] = START + timedelta(hours=3, minutes=1)
+        if look == 20:
+            stop.set()
+
+    watching(kafka, act)
+    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: clock[0], say=_silent)
+    one.run(stop)
+    upkeep = Upkeep(lake, one, _silent)
+    upkeep.once()
+    assert bounds.stored(lake, STREAM)["next_offset"].to_list() == [1, 1, 1, None]
+    assert upkeep.taken() == HOURS[:3]
+
+
+def test_a_worker_may_start_as_the_hour_ends(lake):
+    """What it mends is the tile whose bounds it has just written."""
+    kafka = busy_log()
+    moments = iter([START + timedelta(minutes=59, seconds=59)])
+    later = START + timedelta(hours=1, seconds=1)
+    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: next(moments, later), say=_silent)
+    one.run(Event(), caught_up=True)
+    prove(lake, STREAM)
 
 
 def test_it_stops_between_two_commits(lake):

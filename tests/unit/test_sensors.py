@@ -115,6 +115,17 @@ def test_nothing_new_is_a_skip_with_reasons(instance, lake):
 
 
 @pytest.mark.usefixtures("frozen")
+def test_a_skip_says_which_transaction_hides_what_is_new(instance, lake):
+    kafka = busy_log()
+    both(lake, kafka, ORDERS, HOURS[:4])
+    kafka.topics["t"][0].stable = kafka.topics["t"][0].high
+    send(kafka, value("hidden", "1", 60 * 47), 60 * 47)
+    data = arrivals(instance, lake, kafka)
+    assert data.run_requests == []
+    assert "orders: nothing new, and an open transaction holds partition 0 at" in data.skip_message
+
+
+@pytest.mark.usefixtures("frozen")
 def test_an_absent_broker_is_a_skip_not_an_error(instance, lake):
     kafka = busy_log()
     kafka.down = True
