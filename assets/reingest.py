@@ -140,7 +140,8 @@ def _from_kafka(
 
 def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], rows: pl.DataFrame) -> dict[int, int]:
     """Count by partition what neither bronze nor Kafka has, though it was no gap when it was read."""
-    told = accounts.current(aftermath.ledger(lake, stream, "bronze"))
+    here = pl.col("tile").is_in({piece.tile for piece in pieces})
+    told = aftermath.current(lake, stream, "bronze", here, ["gaps"]).collect()
     lost: dict[int, int] = {}
     for piece in pieces:
         at = (pl.col("tile") == piece.tile) & (pl.col("epoch") == piece.epoch)
