@@ -36,19 +36,25 @@ def unbalanced(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
 
 
 def holes(lake: Lake, stream: Stream) -> pl.DataFrame:
-    """Give the accounts that tell of records gone before they were read, but for those acknowledged.
+    """Give where records were gone before they were read, more of them than were acknowledged there.
+
+    Counts are compared: a tile that is replaced has other accounts, and may have lost more.
 
     Returns:
-        `tile, epoch, partition, first_offset, next_offset, holes`.
+        `tile, epoch, partition, first_offset, next_offset, holes`: the range in which they were, and how many
+        nobody acknowledged.
     """
     lossy = aftermath.told(lake, stream, "bronze", pl.col("holes") > 0).select("tile").unique()
     tiles = lossy.collect(engine="streaming")["tile"]
     here = pl.col("tile").is_in(tiles.implode())
     current = aftermath.current(lake, stream, "bronze", here, ["holes"])
-    told = current.filter(pl.col("holes") > 0).collect(engine="streaming")
-    known = lake.read(ACKNOWLEDGED_TABLE).filter(pl.col("stream") == stream.name).collect()
-    lost = told.join(known, on=[*_TILE, "first_offset"], how="anti")
-    return lost.select(*_TILE, "first_offset", "next_offset", "holes").sort(_TILE)
+    counted = pl.col("first_offset").min(), pl.col("next_offset").max(), pl.col("holes").sum()
+    lost = current.filter(pl.col("holes") > 0).group_by(_TILE).agg(*counted)
+    known = lake.read(ACKNOWLEDGED_TABLE).filter((pl.col("stream") == stream.name) & here)
+    told = lost.join(known.group_by(_TILE).agg(known=pl.col("holes").sum()), on=_TILE, how="left")
+    left = told.with_columns(pl.col("holes") - pl.col("known").fill_null(0)).filter(pl.col("holes") > 0)
+    columns = (*_TILE, "first_offset", "next_offset", "holes")
+    return left.select(columns).collect(engine="streaming").sort(_TILE)
 
 
 def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = None) -> pl.DataFrame:
