@@ -34,7 +34,9 @@ UNFINISHED = [
 ]
 START = "dagster/asset_partition_range_start"
 END = "dagster/asset_partition_range_end"
+MAX_RUNTIME = "dagster/max_runtime"
 STREAM = "sluice/stream"
+_MOST_SECONDS = 2 * 60 * 60  # of a run, then Dagster ends it: what it committed stands, and the next goes on
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ def arrivals_sensor(streams: Sequence[Stream]) -> dg.SensorDefinition:
 def _request(stream: Stream, first: str, last: str) -> dg.RunRequest:
     layers = ("bronze", "silver", "quarantine", "losers")
     keys = [dg.AssetKey([layer, stream.name]) for layer in layers]
-    tags = {STREAM: stream.name}
+    tags = {STREAM: stream.name, MAX_RUNTIME: str(_MOST_SECONDS)}
     if first == last:
         return dg.RunRequest(asset_selection=keys, partition_key=first, tags=tags)
     return dg.RunRequest(asset_selection=keys, tags={START: first, END: last, **tags})

@@ -1,9 +1,12 @@
 """What the sensors ask for: exactly what is new, bounded, with a reason for each skip; and what waits."""
 
 from datetime import date, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 import sensors.arrivals
 from assets import bounds, equations, reingest
@@ -19,6 +22,7 @@ from sluice.errors import OpenTransactionError
 from tests.engine import HOURS, NOW, both, busy_log, decide, load, orders, send, value
 from tests.fake_kafka import FakeKafka, KafkaInMemory
 
+ROOT = Path(__file__).resolve().parents[2]
 ORDERS = orders()
 OTHER = orders(name="parcels")
 
@@ -206,6 +210,17 @@ def test_a_busy_stream_is_left_alone(instance, lake):
     assert [name for name, _, _ in asked(data)] == ["parcels"]
     alone = arrivals(instance, lake, busy_log())
     assert alone.skip_message == "orders: a run of it is queued or running"
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("name", ["dagster.yaml", "dagster.postgres.yaml"])
+def test_a_run_whose_machine_died_holds_up_its_stream_for_a_bounded_time(instance, lake, name):
+    """Dagster's monitoring ends what the tag bounds, and frees what it held."""
+    deployed = yaml.safe_load((ROOT / "deploy" / name).read_text())["run_monitoring"]
+    assert deployed["enabled"]
+    assert deployed["free_slots_after_run_end_seconds"] > 0
+    data = arrivals(instance, lake, busy_log())
+    assert [int(request.tags[MAX_RUNTIME_SECONDS_TAG]) for request in data.run_requests] == [7200]
 
 
 # --- the dates of gold
