@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from assets import aftermath, bounds, proofs, side_tables
 from assets.ahead import ahead
-from assets.anew import due_anew, generation, generation_id, turn_id, turns
+from assets.anew import due_anew, generation, generation_id, in_doubt, turn_id, turns
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
@@ -131,7 +131,7 @@ def _plan(
     bronze = lake.ensure(tables.bronze(stream))
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
-    told = accounts.current(aftermath.ledger(lake, stream, "silver"))
+    told = in_doubt(lake, silver, stream, owned, again)
     old = due_anew(silver, stream, owned, told, again)
     new = undecided(stream, bronze, silver, owned)
     rows = portion(lake, bronze, {*old, *(bound.tile for bound, _ in new)}, limits)

@@ -138,7 +138,8 @@ def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], read: Mapping[int
 
     What Kafka passes over now does not tell: compaction leaves no hole, and retention takes gaps, too.
     """
-    told = accounts.current(aftermath.ledger(lake, stream, "bronze"))
+    here = pl.col("tile").is_in({piece.tile for piece in pieces})
+    told = aftermath.current(lake, stream, "bronze", here, ["gaps"]).collect()
     lost: dict[int, int] = {}
     for piece in pieces:
         at = (pl.col("tile") == piece.tile) & (pl.col("epoch") == piece.epoch)
@@ -148,13 +149,18 @@ def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], read: Mapping[int
 
 
 def acknowledge(lake: Lake, stream: Stream, reason: str) -> int:
-    """Record that someone knows of a stream's losses; returns how many accounts that concerns."""
-    lost = equations.holes(lake, stream)
-    rows = lost.with_columns(
-        stream=pl.lit(stream.name),
-        reason=pl.lit(reason),
-        acknowledged_at=pl.lit(datetime.now(UTC)).cast(UTC_TIME),
-    ).select(list(ACKNOWLEDGED))
-    if rows.height:
-        lake.retrying(ACKNOWLEDGED_TABLE.name, lambda: lake.commit(lake.ensure(ACKNOWLEDGED_TABLE), rows))
-    return rows.height
+    """Record that someone knows of a stream's losses; returns of how many tiles and partitions."""
+
+    def step() -> int:
+        handle = lake.ensure(ACKNOWLEDGED_TABLE)
+        rows = equations.holes(lake, stream).with_columns(
+            stream=pl.lit(stream.name),
+            reason=pl.lit(reason),
+            acknowledged_at=pl.lit(datetime.now(UTC)).cast(UTC_TIME),
+        )
+        if rows.height:  # the fence: counts add up, so none may be acknowledged twice
+            fence = f"acknowledged/{stream.name}"
+            lake.commit(handle, rows.select(list(ACKNOWLEDGED)), fences=[fence])
+        return rows.height
+
+    return lake.retrying(ACKNOWLEDGED_TABLE.name, step)

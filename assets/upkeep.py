@@ -2,7 +2,7 @@
 
 Every few seconds: accounts are folded into the ledger, tiles that bronze has read whole are closed,
 dimensions follow silver. Every hundred commits, and when a tile closes, small files are joined and logs cut
-where this run has written. It says which transaction holds a tile open, once.
+where this run has written, in the system's tables, too. It says which transaction holds a tile open, once.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -74,9 +74,16 @@ class Upkeep:
     def _tidy(self) -> None:
         """Join small files where this run has written, and cut the logs behind what was folded."""
         written, self._written, self._commits = self._written, set(), 0
+        among: dict[str, set[str]] = dict.fromkeys(_LAYERS, written)
         if isinstance(self.flow.stream, Changes):
-            written |= set(map(str, range(BUCKETS)))
-        tend(self.lake, self.flow.stream, self.keeping, dict.fromkeys(_LAYERS, written))
+            buckets = set(map(str, range(BUCKETS)))
+            among |= {"silver": buckets, "dimensions": buckets}
+        try:
+            tend(self.lake, self.flow.stream, self.keeping, among)
+        except BaseException:  # the next time is soon, and does all of it
+            self._written |= written
+            self._commits += COMMITS
+            raise
 
     def _close(self) -> tuple[list[str], set[int]]:
         """Close the tiles that bronze has read whole; give them, and the partitions of those that wait."""

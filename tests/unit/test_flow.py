@@ -12,13 +12,15 @@ from assets import bounds
 from assets.flow import Flow, Pace
 from assets.upkeep import Upkeep
 from resources.lake import Lake
-from sluice import tables
+from sluice import Changes, Hourly, Json, tables
 from sluice.contract import Stream
-from sluice.errors import KafkaReadError, RetryableError, TopicRecreatedError
+from sluice.errors import KafkaReadError, LakeUnreachableError, RetryableError, TopicRecreatedError
+from sluice.tables import BUCKETS
 from tests.engine import (
     HOURS,
     NOW,
     START,
+    Order,
     assert_same,
     both,
     busy_log,
@@ -34,6 +36,15 @@ from tests.engine import (
 from tests.fake_kafka import FakeKafka
 
 STREAM = orders()
+PEOPLE = Changes(
+    topic="t",
+    value=Json(),
+    schema=Order,
+    key="order_id",
+    partitions=Hourly(start="2026-01-01"),
+    name="people",
+    max_quarantined=1.0,
+)
 TILES = HOURS[:4]
 SMALL = Pace(interval=0.01, rows=7)
 
@@ -167,6 +178,30 @@ def test_a_partition_that_was_added_is_followed(lake):
     follow(lake, kafka)
     prove(lake, STREAM)
     assert lake.read(tables.silver(STREAM)).filter(pl.col("_partition") == 2).collect().height == 1
+
+
+def test_what_upkeep_failed_to_tidy_is_tidied_the_next_time(lake, monkeypatch):
+    """Of changes the dimension, too."""
+    asked: list[dict[str, set[str]]] = []
+
+    def failing(_lake, _stream, _keeping, among) -> None:
+        asked.append(among)
+        if len(asked) == 1:
+            raise LakeUnreachableError("bronze/people", "there", "it is away")
+
+    monkeypatch.setattr("assets.upkeep.tend", failing)
+    one = flow(lake, busy_log(), stream=PEOPLE)
+    upkeep = Upkeep(one.lake, one, _silent)
+    one.told = upkeep.heard
+    one.run(Event(), caught_up=True)
+    with pytest.raises(LakeUnreachableError):
+        upkeep.once()
+    for _ in range(2):
+        upkeep.once()
+    assert asked[0] == asked[1]
+    assert set(TILES) <= asked[0]["bronze"]
+    assert len(asked[0]["dimensions"]) == BUCKETS
+    assert len(asked) == 2
 
 
 def test_records_lost_before_they_were_read_are_a_hole(lake):
