@@ -7,14 +7,15 @@ is made.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import polars as pl
 from deltalake.transaction import AddAction, RemoveAction
 
 from assets.grown import UNASKED, Difference
-from assets.linked import ends_of
+from assets.linked import ends_of, one_partition
 from assets.rewrite import CLOSED, Writer
 from resources.data_files import DataFiles
 from sluice.contract import Changes
@@ -23,7 +24,6 @@ from sluice.history.follow import Mark, among, follow, following, mark, may_foll
 from sluice.history.scd2 import fold
 
 PIECE = 1_000_000  # changes folded at a time
-PARTITIONS = ("min._partition", "max._partition")  # what the log tells of silver's files
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Folded:
     mark: Mark
 
 
-@dataclass(frozen=True)
+@dataclass
 class Folding:
     """What the buckets of one merge have in common.
 
@@ -42,7 +42,9 @@ class Folding:
         stream: the contract.
         silver: the files of the version of silver that is folded.
         dimension: the files of the dimension that is rewritten.
-        ends: what ends keys that it does not name (`sluice.history.closers`).
+        listed: a list of silver's files.
+        images: what new whole images end, where all else was folded before them and no keys are linked;
+            else None.
         linked: keys that are folded together, since changes of key connect them.
         together: their rows of the dimension, with `_bucket`.
         follows: whether keys may follow from their open rows.
@@ -51,10 +53,16 @@ class Folding:
     stream: Changes
     silver: DataFiles
     dimension: DataFiles
-    ends: pl.DataFrame
+    listed: pl.DataFrame
+    images: pl.DataFrame | None
     linked: pl.DataFrame
     together: pl.DataFrame
     follows: bool
+
+    @cached_property
+    def ends(self) -> pl.DataFrame:
+        """What ends keys that it does not name (`sluice.history.closers`), from all of silver."""
+        return ends_of(self.stream, self.silver, self.listed)
 
     def changes(self, paths: Sequence[str]) -> pl.LazyFrame:
         """Read changes, in the columns that a fold needs."""
@@ -89,15 +97,22 @@ class Folding:
         stream, keys = self.stream, self.stream.keys
         came = new.came.filter(~among(new.came, self.linked, keys))
         lost = new.lost.filter(~among(new.lost, self.linked, keys))
-        touched = pl.concat([came.select(keys), lost]).unique()
         is_open = pl.col("valid_to").is_null() if stream.history else pl.lit(value=True)
         settled = stored.select((pl.col(CLOSED) == 0).fill_null(value=False)).to_series()
+        concerned = came.select(keys)
+        if self.images is not None:  # they concern all that is open
+            unsettled = self.dimension.read(stored.filter(~settled)["path"].to_list())
+            concerned = pl.concat([concerned, unsettled.filter(is_open).select(keys).collect()])
+        touched = pl.concat([concerned, lost]).unique()
         writer = Writer(self.dimension, bucket, keys, history=stream.history)
 
         met = writer.take(stored.filter(~settled), pl.concat([touched, self.linked]))
         stands = met.filter(is_open & among(met, touched, keys))
-        reached = known.over(mark(new.came, self.ends, stream))
-        ahead = following(came, stands, known, reached, stream) if self.follows else touched.clear()
+        ends = self.ends.clear() if self.images is None else self.images  # of these, what is after all else
+        reached = known.over(mark(new.came, self.ends if self.images is None else ends, stream))
+        ahead = touched
+        if self.images is None:
+            ahead = following(came, stands, known, reached, stream) if self.follows else touched.clear()
         ahead = ahead.filter(~among(ahead, lost, keys))
         back = touched.filter(~among(touched, ahead, keys))
         stands = stands.filter(among(stands, ahead, keys))
@@ -109,7 +124,7 @@ class Folding:
             passed = pl.concat([passed.select(older.columns), older])
             writer.take(stored.filter(settled), pl.concat([back, self.linked]))
         if ahead.height:
-            writer.add(follow(came.filter(among(came, ahead, keys)), stands, passed, self.ends, stream))
+            writer.add(follow(came.filter(among(came, ahead, keys)), stands, passed, ends, stream))
         if back.height:
             whole = self.of_keys(changes["path"].to_list(), back)
             reached = reached.over(mark(whole, self.ends, stream))
@@ -128,7 +143,12 @@ class Folding:
 
 
 def folding(
-    stream: Changes, silver: DataFiles, dimension: DataFiles, changes: pl.DataFrame, keys: pl.DataFrame
+    stream: Changes,
+    silver: DataFiles,
+    dimension: DataFiles,
+    changes: pl.DataFrame,
+    keys: pl.DataFrame,
+    images: pl.DataFrame | None = None,
 ) -> Folding:
     """Prepare a merge: fold the keys that are folded together.
 
@@ -138,18 +158,19 @@ def folding(
         dimension: the files of the dimension that is rewritten.
         changes: a list of silver's files, with what the log tells of `PARTITIONS`.
         keys: the keys that are folded together.
+        images: what new whole images end (`assets.linked.images_ahead`).
     """
-    least, greatest = (changes[name] for name in PARTITIONS)
-    told = not (least.null_count() or greatest.null_count())
     paths = changes["path"].to_list()
     work = Folding(
         stream=stream,
         silver=silver,
         dimension=dimension,
-        ends=ends_of(stream, silver, changes),
+        listed=changes,
+        images=images,
         linked=keys,
         together=changes.clear(),
-        follows=may_follow(stream, one_partition=told and least.min() == greatest.max()),
+        follows=may_follow(stream, one_partition=one_partition(changes)),
     )
     rows = work.of_keys(paths if keys.height else [], keys)
-    return replace(work, together=placed(fold(rows, stream, work.ends), stream))
+    work.together = placed(fold(rows, stream, work.ends if images is None else images), stream)
+    return work

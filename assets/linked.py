@@ -10,11 +10,12 @@ from resources.data_files import DataFiles
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import FIRST, LAST
 from sluice.history.closers import closers
-from sluice.history.follow import connected, renames
+from sluice.history.follow import Mark, connected, images_follow, may_follow, renames
 from sluice.tables import EVERY_BUCKET, ROW_COORDINATES
 
 RENAMED = "null_count._previous_key"
 ENDING = (pl.col("_op") == "r") & pl.col("_source").struct.field("snapshot").is_in([*FIRST, *LAST])
+PARTITIONS = ("min._partition", "max._partition")  # what the log tells of silver's files
 _TOLD = ("_op", "_position", "_valid_from", "_source", "_timestamp", *ROW_COORDINATES)
 
 
@@ -31,7 +32,7 @@ def linked(stream: Changes, silver: DataFiles, changes: pl.DataFrame, new: Grown
         FileNotFoundError: a file of `new` was deleted meanwhile.
     """
     keys = list(stream.keys)
-    likely = changes.filter(pl.col(RENAMED).ne_missing(pl.col("rows")))["path"].to_list()
+    likely = _renamed(changes)["path"].to_list()
     told = silver.read(likely).select(*keys, "_previous_key").filter(pl.col("_previous_key").is_not_null())
     edges = renames(told.collect(), stream)
     if not edges.height:
@@ -55,6 +56,42 @@ def ends_of(stream: Changes, silver: DataFiles, changes: pl.DataFrame) -> pl.Dat
     elif isinstance(stream.value, Debezium):
         found.append(silver.read(keyed).filter(ENDING).select(names).collect())
     return closers(pl.concat(found), stream)
+
+
+def one_partition(changes: pl.DataFrame) -> bool:
+    """Tell whether silver's files, listed with `PARTITIONS`, hold changes of one Kafka partition only."""
+    least, greatest = (changes[name] for name in PARTITIONS)
+    return not (least.null_count() or greatest.null_count()) and least.min() == greatest.max()
+
+
+def images_ahead(
+    stream: Changes, silver: DataFiles, changes: pl.DataFrame, new: Grown, known: Mark
+) -> pl.DataFrame | None:
+    """Give what new whole images end, where they lie after all that was folded; else None.
+
+    Args:
+        stream: the contract.
+        silver: the files of silver's version that is folded.
+        changes: a list of them, with what the log tells of `PARTITIONS` and `RENAMED`.
+        new: what changed in it.
+        known: the mark of all that was folded.
+    """
+    if stream.snapshot is None or EVERY_BUCKET in new.buckets or not new.files["came"].all():
+        return None
+    if not may_follow(stream, one_partition=one_partition(changes)) or _renamed(changes).height:
+        return None
+    told = silver.read(new.files["path"].to_list())
+    names = dict.fromkeys(["_position", "_valid_from", stream.snapshot])
+    try:
+        least = told.select(pl.col(name).min() for name in names).collect()
+        return ends_of(stream, silver, new.files) if images_follow(least, known, stream) else None
+    except FileNotFoundError:  # joined with others long ago, and deleted
+        return None
+
+
+def _renamed(changes: pl.DataFrame) -> pl.DataFrame:
+    """List the files that may tell changes of key."""
+    return changes.filter(pl.col(RENAMED).ne_missing(pl.col("rows")))
 
 
 def _first(rows: pl.DataFrame, image: str) -> pl.DataFrame:

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any, Literal
 
 import polars as pl
 from deltalake import DeltaTable
 
-from assets.folding import PARTITIONS, PIECE, Folded, folding
+from assets.folding import PIECE, Folded, folding
 from assets.grown import Grown, grown
-from assets.linked import ENDING, RENAMED, linked
+from assets.linked import ENDING, PARTITIONS, RENAMED, images_ahead, linked
 from assets.rewrite import CLOSED
 from resources.data_files import DataFiles
 from resources.lake import Lake
@@ -99,6 +100,11 @@ class _Seen:
     version: int
     marks: dict[int, Mark]
 
+    @property
+    def reached(self) -> Mark:
+        """The mark of all buckets."""
+        return reduce(Mark.over, self.marks.values(), Mark())
+
 
 def _seen(handle: DeltaTable, stream: Changes) -> _Seen:
     recent = told_by(handle, int(handle.version()) - _RECENT, [_SILVER, _RULES, _MARKS])
@@ -120,8 +126,10 @@ def _folded(
     changes = silver.listed([*PARTITIONS, RENAMED])
     stored = dimension.listed([CLOSED])
     new = grown(handle, silver, seen.version) if seen.version >= 0 else None
+    images = None
     if new is not None and _concerns_all(stream, new):
-        new = None
+        images = images_ahead(stream, silver, changes, new, seen.reached)
+        new = new if images is not None else None
     engines: dict[int, Engine] = {}
     if new is not None:
         engines = {b: engine(new.rows(b), marked=b in seen.marks) for b in new.buckets}
@@ -129,7 +137,7 @@ def _folded(
         keys = linked(stream, silver, changes, None if "anew" in engines.values() else new)
     except FileNotFoundError:
         keys, new = linked(stream, silver, changes, None), None
-    work = folding(stream, silver, dimension, changes, keys)
+    work = folding(stream, silver, dimension, changes, keys, images)
 
     def fold(bucket: int) -> Folded:
         mine, old = changes.filter(value=bucket), stored.filter(value=bucket)
@@ -139,7 +147,7 @@ def _folded(
                 return work.onward(bucket, found, mine, old, seen.marks.get(bucket, Mark()))
         return work.anew(bucket, mine, old)
 
-    touched = {*changes["value"], *stored["value"]} if new is None else new.buckets
+    touched = {*changes["value"], *stored["value"]} if new is None or images is not None else new.buckets
     touched |= set(buckets(keys, stream.keys))
     wanted = sorted(touched - {EVERY_BUCKET})
     with ThreadPoolExecutor(AT_ONCE) as pool:

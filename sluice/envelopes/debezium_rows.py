@@ -6,7 +6,6 @@ delete) or ignored.
 """
 
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,16 +25,14 @@ from sluice.envelopes.mongodb_values import document_reader
 from sluice.envelopes.origins import NOWHERE, Origin, origin_of, origins
 from sluice.envelopes.patches import checked
 from sluice.envelopes.positions import of_source
+from sluice.envelopes.previous import written
 from sluice.envelopes.told import UTC_TIME, Told, joined
 from sluice.envelopes.unavailable import Unavailable
 from sluice.envelopes.unwrapped import MARK
 from sluice.errors import NotAChangeError, NotJsonError, UnreadablePlaceError
 from sluice.json.rows import READ_FAILURES, Read
-from sluice.json.strict import Number
 from sluice.json.values import Misfit, Reader, physical, printable
 from sluice.json.where import where_columns
-
-_WHOLE = re.compile(r"-?[0-9]{1,30}")
 
 
 def read_debezium(stream: Changes, records: pl.DataFrame, *, native: bool = True) -> Told:
@@ -76,7 +73,7 @@ class _Batch:
         self._data: list[list[Any]] = [[] for _ in columns]
         self._failures: list[tuple[int, str, str | None, None, str, str | None]] = []
         self._unknown: Counter[str] = Counter()
-        self._rows: list[tuple[int, str | None, str | None, str | None, list[str] | None, Origin]] = []
+        self._rows: list[tuple[int, str | None, str | None, list[Any] | None, list[str] | None, Origin]] = []
         self._patches: dict[int, str] = {}  # by place among the rows
         self._tombstones: list[int] = []
         self._ignored: list[int] = []
@@ -191,15 +188,20 @@ class _Batch:
         except NotJsonError:  # then the key column is missing, and its record goes to quarantine for that
             return {}, {}
 
-    def _previous(self, headers: Any) -> str | None:
-        """Give the old key of a change of key: its key columns as JSON."""
+    def _previous(self, headers: Any) -> list[Any] | None:
+        """Give the old key of a change of key: a value for each key column."""
         for header in headers or ():
             if header["key"] == OLD_KEY:
                 try:
-                    members, _ = self._envelopes.key(header["value"])
+                    members, fields = self._envelopes.key(header["value"])
                 except NotJsonError:
                     return None
-                return json.dumps({c.name: _plain(members.get(c.path[0])) for c in self._keys})
+                readers = self._plans.of(fields, is_document=self._of_documents)
+                return [
+                    _key_value(members, column, read)
+                    for (column, is_key, _, _), read in zip(self._places, readers, strict=True)
+                    if is_key
+                ]
         return None
 
     def told(self, timestamps: pl.Series) -> Told:
@@ -223,7 +225,7 @@ class _Batch:
             op=pl.Series(op, dtype=pl.String),
             position=pl.Series(position, dtype=pl.String),
             since=committed.zip_with(committed.is_not_null(), timestamps.gather(places).cast(UTC_TIME)),
-            previous_key=pl.Series(previous, dtype=pl.String),
+            previous_key=written(self._keys, previous),
             unavailable=pl.Series(unavailable, dtype=pl.List(pl.String)),
             source=source,
             tombstones=pl.Series("_row", self._tombstones, pl.UInt32),
@@ -234,6 +236,9 @@ class _Batch:
         )
 
 
-def _plain(value: Any) -> Any:
-    """Write a key's value as JSON would: numbers without a fraction as numbers."""
-    return int(value) if isinstance(value, Number) and _WHOLE.fullmatch(value) else value
+def _key_value(members: dict[str, Any], column: Column, read: Reader) -> Any:
+    """Read a key column of a key; null where it is not told, or does not fit."""
+    misfits: list[Misfit] = []
+    value = inside(members.get(column.path[0]), column.path, misfits)
+    found = None if value is None else read(value, column.name, misfits)
+    return None if misfits else found

@@ -68,7 +68,7 @@ def record(
     if isinstance(stream.value, Debezium) and not stream.value.unwrapped:
         return _envelope(stream, stream.value, place, key, row, document)
     options = stream.value if isinstance(stream.value, Debezium) else None
-    write = partial(_plain, options=options)
+    write = partial(plain, options=options)
     name = _dumped(_members(_keys(stream), key, write))
     if row is not None:
         told = _members(stream.columns, row, write)
@@ -87,7 +87,7 @@ def _envelope(
 ) -> Pair:
     """Write an envelope."""
     of_documents = options.source == "mongodb"
-    write = _bson if of_documents else partial(_plain, options=options)
+    write = _bson if of_documents else partial(plain, options=options)
     name = _members(_keys(stream), key, write)
     source, after = _source(options.source, place), None
     if row is not None:
@@ -152,7 +152,7 @@ def _put(told: dict[str, Any], path: Sequence[str], value: Any) -> None:
     told[path[-1]] = value
 
 
-def _plain(value: Any, dtype: Any, options: Debezium | None) -> Any:
+def plain(value: Any, dtype: Any, options: Debezium | None = None) -> Any:
     """Write a value as JSON that the strict decoder reads as the same."""
     match value:
         case None | bool() | str():
@@ -168,9 +168,9 @@ def _plain(value: Any, dtype: Any, options: Debezium | None) -> Any:
         case bytes():
             return _binary(value, options)
         case list():
-            return [_plain(item, dtype.inner, options) for item in value]
+            return [plain(item, dtype.inner, options) for item in value]
         case dict():
-            return {f.name: _plain(value[f.name], f.dtype, options) for f in dtype.fields}
+            return {f.name: plain(value[f.name], f.dtype, options) for f in dtype.fields}
     return str(value)
 
 
@@ -219,7 +219,7 @@ def _bson(value: Any, dtype: Any) -> Any:
             return [_bson(item, dtype.inner) for item in value]
         case dict():
             return {f.name: _bson(value[f.name], f.dtype) for f in dtype.fields}
-    return _plain(value, dtype, None)
+    return plain(value, dtype)
 
 
 def _text(told: Any) -> str:

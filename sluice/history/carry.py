@@ -6,14 +6,13 @@ Decides which values were not sent (Debezium's unavailable values; nulls where t
 A value that is nowhere stays null.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import polars as pl
 
 from sluice.contract import Changes
 from sluice.envelopes.patches import grounded, patched
+from sluice.envelopes.previous import previous
 
 _GONE = pl.col("_op").is_in(["d", "t"])
 _SEPARATOR = "\x1f"  # between the names of members
@@ -115,15 +114,7 @@ def _parents(states: pl.DataFrame, stream: Changes) -> pl.Series:
     at = pl.col("_source").struct.field("committed_at")
     renamed = rows.filter(pl.col("_previous_key").is_not_null())
     renamed = renamed.select("_row", "_position", "_previous_key", _at=at)
-    keys: list[dict[str, Any]] = [json.loads(text) for text in renamed["_previous_key"]]
-    old = pl.DataFrame(
-        {
-            name: pl.Series([_text(key.get(name)) for key in keys], dtype=pl.String).cast(
-                rows.schema[name], strict=False
-            )
-            for name in stream.keys
-        }
-    )
+    old = previous(renamed["_previous_key"], stream)
     wanted = pl.concat([renamed.drop("_previous_key"), old], how="horizontal")
     before = rows.filter(~_GONE).select(*stream.keys, _parent="_row", _stood="_position", _since=at)
     earlier = pl.col("_since") < pl.col("_at")  # also where a new server's places begin anew
@@ -134,7 +125,3 @@ def _parents(states: pl.DataFrame, stream: Changes) -> pl.Series:
         .agg(pl.col("_parent").max())  # rows are sorted: the greatest is the newest
     )
     return none.scatter(found["_row"], found["_parent"]) if found.height else none
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -3,19 +3,19 @@
 The newest state of a live key stands in the dimension, in its open row. Where a key's new changes lie after
 it, and what else was folded can neither close nor date them otherwise, folding that row and the new changes
 gives what folding all changes of the key gives. It decides for which keys that is so, and refuses the others:
-those are folded from all their changes. No tables are looked at here.
+those are folded from all their changes. New whole images end open rows too; where they lie after all that was
+folded, every open row follows. No tables are looked at here.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import polars as pl
 
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import LOG
 from sluice.envelopes.positions import encode
+from sluice.envelopes.previous import previous
 from sluice.history.closers import OF_SNAPSHOT
 from sluice.history.epochs import AT, READING, contradictory
 from sluice.history.opening import behind_snapshots, opens
@@ -37,6 +37,7 @@ class Mark:
         servers: those that told them, where they are told.
         odd: whether places and clocks of some key contradict each other (`sluice.history.epochs`).
         opened: the latest clock of a change of a first transaction (`sluice.history.opening`).
+        image: the greatest value of `snapshot`, as `encode` writes it.
     """
 
     position: str = ""
@@ -45,6 +46,7 @@ class Mark:
     servers: tuple[str, ...] = ()
     odd: bool = False
     opened: int = 0
+    image: str = ""
 
     def over(self, other: "Mark") -> "Mark":
         """Give the mark of both."""
@@ -55,6 +57,7 @@ class Mark:
             tuple(sorted({*self.servers, *other.servers})),
             self.odd or other.odd,
             max(self.opened, other.opened),
+            max(self.image, other.image),
         )
 
 
@@ -64,7 +67,8 @@ def mark(changes: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> Mark:
     told = [placed.select(_TOLD), ends.rename({"_until": "_valid_from"}).select(_TOLD)]
     rows = pl.concat([part for part in told if part.height] or told[:1])
     begin = encode(rows, ["_valid_from"]).max() if stream.history else None
-    known = Mark(str(rows["_position"].max() or ""), str(begin or ""))
+    image = encode(changes, [stream.snapshot]).max() if stream.snapshot else None
+    known = Mark(str(rows["_position"].max() or ""), str(begin or ""), image=str(image or ""))
     if not _by_place(stream) or not rows.height:
         return known
     clock, servers = rows.select(AT.max(), _SERVER.drop_nulls().unique().sort().implode()).row(0)
@@ -79,9 +83,27 @@ def _by_place(stream: Changes) -> bool:
 
 
 def may_follow(stream: Changes, *, one_partition: bool) -> bool:
-    """Tell whether a stream's changes are ordered by position alone, and concern their own key only."""
-    ordered = bool(stream.sequences) or isinstance(stream.value, Debezium) or one_partition
-    return ordered and stream.snapshot is None
+    """Tell whether a stream's changes are ordered by position alone."""
+    return bool(stream.sequences) or isinstance(stream.value, Debezium) or one_partition
+
+
+def images_follow(least: pl.DataFrame, known: Mark, stream: Changes) -> bool:
+    """Tell whether new changes are of whole images after all that was folded, of any key.
+
+    Such images end the open rows that they lack, and nothing else: all open rows follow.
+
+    Args:
+        least: one row, the least that the new changes tell of `_position`, `_valid_from` and `snapshot`.
+        known: the mark of all buckets.
+        stream: a contract with `snapshot`; `may_follow` holds.
+    """
+    if _by_place(stream) or not known.image:
+        return False
+    names = ["_position", *(["_valid_from"] if stream.history else []), str(stream.snapshot)]
+    told = [encode(least, [name]).item() for name in names[1:]]
+    passed = [known.begin] * stream.history + [known.image]
+    after = all(value is not None and value > mark for value, mark in zip(told, passed, strict=True))
+    return after and least["_position"].item() > known.position
 
 
 def following(
@@ -136,21 +158,22 @@ def follow(
         new: the new changes of keys that follow.
         stands: their open rows.
         closed: the key columns and `version` of their other versions.
-        ends: what ends keys that it does not name; all of it was folded before.
+        ends: what ends keys that it does not name, after all that was folded before.
         stream: the contract.
 
     Returns:
         as `sluice.history.scd2.fold`, numbered on from the versions before.
     """
     begin = pl.col("valid_from") if stream.history else pl.lit(new["_valid_from"].min())
-    given = {"_valid_from": begin} | {name: pl.lit(new[name].first()) for name in ROW_COORDINATES}
+    placed = pl.concat([frame.select(ROW_COORDINATES) for frame in (new, ends)])
+    given = {"_valid_from": begin} | {name: pl.lit(placed[name].first()) for name in ROW_COORDINATES}
     known = [name for name in new.columns if name in stands.columns and name not in given]
     missing = [name for name in new.columns if name not in {*known, *given}]
     states = stands.select(
         *known, *(e.alias(n) for n, e in given.items()), *(pl.lit(None).alias(n) for n in missing)
     )
     states = states.select(pl.col(name).cast(new.schema[name]) for name in new.columns)
-    rows = fold(pl.concat([states, new]), stream, ends.clear())  # none comes after an open row
+    rows = fold(pl.concat([states, new]), stream, ends)
     if not stream.history:
         return rows
     keys = list(stream.keys)
@@ -170,14 +193,8 @@ def renames(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
         stream: the contract.
     """
     told = changes.filter(pl.col("_previous_key").is_not_null())
-    before: list[dict[str, Any]] = [json.loads(text) for text in told["_previous_key"]]
-    old = [
-        pl.Series(name + "_old", [_text(key.get(name)) for key in before], dtype=pl.String).cast(
-            told.schema[name], strict=False
-        )
-        for name in stream.keys
-    ]
-    return told.select(*stream.keys, *old)
+    old = previous(told["_previous_key"], stream)
+    return told.select(*stream.keys, *(old[name].alias(name + "_old") for name in stream.keys))
 
 
 def connected(keys: pl.DataFrame, edges: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -201,7 +218,3 @@ def among(rows: pl.DataFrame, keys: pl.DataFrame, names: Sequence[str]) -> pl.Se
     wanted = keys.select(names).unique().with_columns(_here=True)
     marked = rows.select(names).join(wanted, on=list(names), how="left", maintain_order="left")
     return marked["_here"].is_not_null()
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -1,9 +1,11 @@
 """Keys that change: the value stands under the old key, in another bucket and another Kafka partition."""
 
 import json
+from dataclasses import replace
 
 import polars as pl
-from changes import changes_of
+import pytest
+from changes import changes_of, row_model
 
 from assets.merge import merge
 from resources.lake import Lake
@@ -37,13 +39,13 @@ def renamed(kafka, minutes, lsn, old, new):
     change(kafka, minutes, lsn, new, UNSENT, "c", old=old)
 
 
-def merged(lake, kafka, tile):
+def merged(lake, kafka, tile, stream=STREAM):
     """Bring a tile up to the dimension; it must be what folding all of silver gives."""
-    both(lake, kafka, STREAM, [tile])
-    done = merge(lake, STREAM, say=str)
-    prove(lake, STREAM)
-    rows = lake.read(tables.dimension(STREAM)).collect().sort("id", "version")
-    whole = fold(lake.read(tables.silver(STREAM)).collect(), STREAM)
+    both(lake, kafka, stream, [tile])
+    done = merge(lake, stream, say=str)
+    prove(lake, stream)
+    rows = lake.read(tables.dimension(stream)).collect().sort("id", "version")
+    whole = fold(lake.read(tables.silver(stream)).collect(), stream)
     assert rows.select(whole.columns).equals(whole.sort("id", "version"))
     return rows, done
 
@@ -97,3 +99,42 @@ def test_keys_that_are_swapped(tmp_path):
     renamed(kafka, 2, 22, 9, 2)
     rows, _ = merged(lake, kafka, HOURS[0])
     assert bodies(rows) == {1: "b", 2: "a"}
+
+
+KEYS = {  # the column's type, and two keys as the connector writes them
+    "date": (pl.Date, 19000, 19001),
+    "timestamp": (pl.Datetime("us"), 1_700_000_000_000_001, 1_700_000_000_000_002),
+    "zoned timestamp": (pl.Datetime("us", "UTC"), "2024-01-01T02:00:00+02:00", "2024-01-01T00:00:01Z"),
+    "time": (pl.Time, 0, 86_399_999_999),
+    "decimal": (pl.Decimal(10, 2), "MDk=", "+Q=="),
+    "decimal of any scale": (pl.Decimal(20, 3), {"scale": 1, "value": "fQ=="}, {"scale": 0, "value": "CQ=="}),
+    "bytes": (pl.Binary, "AP8=", ""),
+    "boolean": (bool, True, False),
+    "unsigned": (pl.UInt64, 1, 2**64 - 1),
+    "enum": (pl.Enum(["a", "b"]), "a", "b"),
+    "uuid": (str, "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "6f9619ff-8b86-d011-b42d-00cf4fc964fe"),
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("split", [False, True], ids=["at once", "followed"])
+def test_a_key_of_any_type_may_change(tmp_path, name, split):
+    """The header tells the old key in the connector's encoding, as the row does its own."""
+    dtype, old, new = KEYS[name]
+    stream = replace(STREAM, schema=row_model({"id": dtype, "body": str, "rev": int}))
+    kafka, lake = FakeKafka(), Lake(str(tmp_path))
+    kafka.create("t")
+    header = [("__debezium.oldkey", json.dumps({"id": old}).encode())]
+    told = [("c", old, "kept", []), ("d", old, None, []), ("c", new, UNSENT, header), ("u", new, UNSENT, [])]
+    for hour, (op, key, body, headers) in enumerate(told):
+        source = {"connector": "postgresql", "lsn": 10 + hour, "ts_ms": hour * 1000}
+        side = "before" if op == "d" else "after"
+        envelope = {"op": op, side: {"id": key, "body": body, "rev": hour}, "source": source}
+        send(kafka, json.dumps(envelope).encode(), 60 * hour * split, headers=headers)
+    for tile in HOURS[: 4 if split else 1]:
+        rows, _ = merged(lake, kafka, tile, stream)
+    assert rows.sort("rev").select("body", "rev", "is_current").rows() == [
+        ("kept", 0, False),
+        ("kept", 2, False),
+        ("kept", 3, True),
+    ]

@@ -2,15 +2,18 @@
 
 import json
 import random
+from dataclasses import replace
 from operator import itemgetter
 
 import pandera.polars as pa
 import polars as pl
 import pytest
 
+from assets.folding import Folding
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import Changes, Debezium, Hourly, Json, tables
+from sluice.history.scd2 import fold
 from tests.engine import HOURS, both, prove, send
 from tests.fake_kafka import FakeKafka
 
@@ -88,6 +91,47 @@ def test_releases_of_a_data_set_become_its_history(tmp_path, order):
     both(lake, kafka, COUNTRIES, HOURS[3:4])
     merge(lake, COUNTRIES, say=str)
     assert told(lake) == expected(found)
+
+
+FOLLOWING = {
+    "by sequence": {},
+    "by offset": {"sequence": None},
+    "latest": {"history": False},
+    "nulls ignored": {"ignore_null": ("population",)},
+    "names tracked": {"track": ("name",)},
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+@pytest.mark.parametrize("cut", ["whole", "anyhow"])
+def test_a_release_is_merged_without_those_before_it(tmp_path, name, cut, monkeypatch):
+    """Images follow from the rows that are open, however they are cut; those that come whole only so."""
+    rng = random.Random(11)  # noqa: S311  # a seeded test
+    stream = replace(COUNTRIES, **FOLLOWING[name])
+    kafka, lake = FakeKafka(), Lake(str(tmp_path))
+    kafka.create("t")
+    rows = [
+        (hour, {"release": day, "code": code, "name": name, "population": population})
+        for hour, (day, image) in enumerate(releases(rng)[:7])
+        for code, (name, population) in image.items()
+    ]
+    for place, (hour, row) in enumerate(rows):
+        minutes = 60 * hour if cut == "whole" else 380 * place / len(rows)
+        send(kafka, json.dumps(row).encode(), minutes)
+    anew: list[int] = []
+    whole = Folding.anew
+    monkeypatch.setattr(
+        Folding, "anew", lambda self, bucket, *files: anew.append(bucket) or whole(self, bucket, *files)
+    )
+    order = [*stream.keys, "version"] if stream.history else list(stream.keys)
+    for hour in range(7):
+        both(lake, kafka, stream, [HOURS[hour]])
+        merge(lake, stream, say=str)
+        wanted = fold(lake.read(tables.silver(stream)).collect(), stream).sort(order)
+        assert lake.read(tables.dimension(stream)).collect().select(wanted.columns).sort(order).equals(wanted)
+        if cut == "whole" and hour:
+            assert not anew
+        anew.clear()
 
 
 def told(lake: Lake) -> list[tuple]:
