@@ -80,10 +80,7 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     given_up = GivenUp(_again(batch), side_tables.within(batch.slices, "_"))
     met = meet(lake, stream, handle, same, batch.rows, given_up if batch.anew else NOTHING)
     rows = Rows(batch.contents, met.whole)
-    decided = same.decide(met.rows)
-    while (lacking := rows.lacking(decided)).height:  # losers of tiles that other rules decided
-        met.rows = met.rows.join(lacking, on=ROW_COORDINATES, how="anti")
-        decided = same.decide(met.rows)
+    decided = rows.decided(same, met.rows)
     promoted = decided.filter(pl.col("_kept") & (pl.col("_from") == "loser")).select(AT)
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))
     gone = pl.concat([old, dedupe.placed(unseated, stream).select(old.columns)])
@@ -186,13 +183,13 @@ def _again(batch: Batch) -> pl.Expr:
 def _verdicts(stream: Stream, decided: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     """Give the losers that are new or have another winner now, as rows of their table.
 
-    A loser is a duplicate if all the contract's columns equal the winner's, else a conflict.
+    A loser is a duplicate if its content equals the winner's, else a conflict.
     """
     table = tables.losers(stream)
     lost = decided.filter(has_another_winner())
     if not lost.height:
         return pl.DataFrame(schema=table.columns)
-    contents = [c.name for c in stream.columns] + [c for c in rows.columns if c == "_op"]
+    contents = dedupe.identity(stream).contents
     losing = rows.at(lost.select(AT)).join(lost.select(*ROW_COORDINATES, *WINNER), on=ROW_COORDINATES)
     won = decided.join(lost, left_on=ROW_COORDINATES, right_on=WINNER, how="semi")
     winning = rows.at(won.select(AT)).select(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import polars as pl
 
 from assets.meet import AT
-from sluice.dedupe import WINNER
+from sluice.dedupe import WINNER, Identity
 from sluice.tables import ROW_COORDINATES
 
 Contents = Callable[[pl.DataFrame], pl.DataFrame]  # rows of silver for coordinates (columns AT), from bronze
@@ -28,14 +28,26 @@ class Rows:
         found = pl.concat([self._whole, self._again]).join(wanted, on=ROW_COORDINATES, how="semi")
         return found.unique(ROW_COORDINATES, keep="first")
 
-    def lacking(self, decided: pl.DataFrame) -> pl.DataFrame:
-        """Read the losers whose lot changed again; give those that break today's contract."""
-        moved = decided.filter((pl.col("_from") == "loser") & (pl.col("_kept") | has_another_winner()))
-        new = moved.select(AT).join(self._again, on=ROW_COORDINATES, how="anti")
-        if not new.height:
-            return new
-        self._again = pl.concat([self._again, self._contents(new).select(self._again.columns)])
-        return new.join(self._again, on=ROW_COORDINATES, how="anti")
+    def decided(self, same: Identity, met: pl.DataFrame) -> pl.DataFrame:
+        """Decide among rows that met (`assets.meet.Met.rows`), without those that break today's contract.
+
+        Reads the losers whose content decides, or whose lot changed.
+        """
+        while True:
+            decided = same.decide(met, pl.concat([self._whole, self._again]))
+            wanted = decided.filter(same.unsure(decided))
+            if not wanted.height:
+                wanted = decided.filter(
+                    (pl.col("_from") == "loser") & (pl.col("_kept") | has_another_winner())
+                )
+            new = wanted.select(AT).join(self._again, on=ROW_COORDINATES, how="anti")
+            if not new.height:
+                return decided
+            self._again = pl.concat([self._again, self._contents(new).select(self.columns)])
+            broken = new.join(
+                self._again, on=ROW_COORDINATES, how="anti"
+            )  # of tiles that other rules decided
+            met = met.join(broken, on=ROW_COORDINATES, how="anti")
 
 
 def has_another_winner() -> pl.Expr:

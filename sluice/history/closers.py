@@ -52,10 +52,10 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     told = changes.select("_op", "_position", *at, named.alias("_image"))
     told = told.filter((pl.col("_op") == "t") | pl.col("_image").is_not_null())
     told = told.with_columns((timed_order(told) if by_log else pl.lit(None, pl.String)).alias("_timed"))
-    truncates = (
+    truncates = (  # silver has each once; told again, one says when it was sent, if not when it was valid
         told.filter(pl.col("_op") == "t")
         .sort(*ROW_COORDINATES)
-        .unique("_position", keep="last", maintain_order=True)  # of equal positions the last
+        .unique("_position", keep="last" if stream.valid_from else "first", maintain_order=True)
         .with_columns(_image=pl.lit(None, told.schema["_image"]))
     )
     if image is None:
