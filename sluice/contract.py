@@ -114,7 +114,10 @@ class Stream:
 _WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch", "source"})
 # Raised where mended code decides other than before, so that tiles are decided anew by themselves.
 _RULES = {"Changes": 2}  # 2: of what is told again the first telling stands
-_DECODERS = {"postgresql": 2}  # 2: transactions that were open as their snapshot was taken stand behind it
+_DECODERS = {  # 2 of postgresql: transactions that were open as their snapshot was taken stand behind it
+    "postgresql": 3,  # the clock of a snapshot and the table of a truncate are part of the position
+    "mysql": 2,  # the same
+}
 
 
 def _describe(value: Any) -> str:

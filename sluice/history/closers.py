@@ -11,7 +11,7 @@ import polars as pl
 
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import FIRST, INCREMENTAL, LAST
-from sluice.envelopes.positions import encode
+from sluice.envelopes.positions import IMAGE, encode
 from sluice.tables import ROW_COORDINATES
 
 _BY_TIME = ("_epoch", "_timestamp", "_offset", "_partition")
@@ -20,7 +20,7 @@ _TABLE = _SOURCE.field("table")
 _GONE = pl.col("_op").is_in(["d", "t"])
 _ROW = pl.int_range(pl.len())
 _OF_ONE = _SOURCE.field("snapshot") != INCREMENTAL  # null: no snapshot at all
-OF_SNAPSHOT = pl.when(_OF_ONE & (pl.col("_op") == "r")).then("_position")  # the snapshot that read a row
+OF_SNAPSHOT = pl.when(_OF_ONE & (pl.col("_op") == "r")).then(IMAGE)  # the snapshot that read a row
 
 
 def image_of(stream: Changes) -> pl.Expr | None:
