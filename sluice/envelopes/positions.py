@@ -31,7 +31,7 @@ OPENING = (str(_DELETE + _OPENING), str(_CHANGE + _OPENING))  # the ranks of suc
 _PLACES = {  # how many numbers place a change, and what stands behind them: a rank, and what divides equals
     "postgresql": (2, r" [0-9](?: |$)"),
     "mysql": (3, r" [0-9](?: |$)"),
-    "mongodb": (2, r" [0-9] [0-9]{20}$"),
+    "mongodb": (2, r" [0-9] [0-9]{20}(?: |$)"),
 }
 _WIDTH = 21  # of a number and the space behind it
 _POSITION = pl.col("_position")
