@@ -65,12 +65,15 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     if stream.snapshot is None:
         rows = rows.filter(mark.is_in([*FIRST, *LAST]))
     in_one = pl.col("_partition").n_unique() == 1
+    # Where rows say themselves since when they are valid, none that the image has began after it.
+    until = pl.col("_valid_from").max() if stream.valid_from else pl.col("_valid_from").min()
     images = (
         rows.sort("_position", *ROW_COORDINATES)
         .group_by("_image", _SOURCE.field("table"), maintain_order=True)
         .agg(
             pl.all().exclude("_partition", "_valid_from", "_timed").first(),
-            pl.col("_valid_from", "_timed").min(),
+            until,
+            pl.col("_timed").min(),
             pl.when(in_one).then(pl.col("_partition").first()).alias("_partition"),
             _whole=mark.is_in(FIRST).any() & mark.is_in(LAST).any(),
         )
