@@ -52,7 +52,7 @@ def ends_of(stream: Changes, silver: DataFiles, changes: pl.DataFrame) -> pl.Dat
     names = [n for n in (*_TOLD, stream.snapshot) if n is not None]
     found = [silver.read(truncates).select(names).collect()]
     if stream.snapshot is not None:
-        found += [_first(silver.read([path]).select(names).collect(), stream.snapshot) for path in keyed]
+        found += [_ends(silver.read([path]).select(names).collect(), stream.snapshot) for path in keyed]
     elif isinstance(stream.value, Debezium):
         found.append(silver.read(keyed).filter(ENDING).select(names).collect())
     return closers(pl.concat(found), stream)
@@ -94,11 +94,13 @@ def _renamed(changes: pl.DataFrame) -> pl.DataFrame:
     return changes.filter(pl.col(RENAMED).ne_missing(pl.col("rows")))
 
 
-def _first(rows: pl.DataFrame, image: str) -> pl.DataFrame:
-    """Give the rows by which the image that they are of is told: its first, by each measure."""
+def _ends(rows: pl.DataFrame, image: str) -> pl.DataFrame:
+    """Give the rows by which their image is told: the first by each measure, and the last to begin."""
     by = [image, "_partition"]
-    first = [
+    measures = (["_position", *ROW_COORDINATES], ["_valid_from"], ["_epoch", "_timestamp", "_offset"])
+    found = [
         rows.sort(*measure, nulls_last=True).unique(by, keep="first", maintain_order=True)
-        for measure in (["_position", *ROW_COORDINATES], ["_valid_from"], ["_epoch", "_timestamp", "_offset"])
+        for measure in measures
     ]
-    return pl.concat(first)
+    found.append(rows.sort("_valid_from").unique(by, keep="last", maintain_order=True))
+    return pl.concat(found)

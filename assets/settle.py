@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from assets import side_tables
 from assets.aftermath import PROMOTED, RESOLVED, announce
 from assets.meet import AT, NOTHING, GivenUp, keys_of_silver, meet
+from assets.whole_rows import Contents, Rows, has_another_winner
 from resources.exchange import exchange
 from resources.key_index import hashed
 from resources.lake import Lake
@@ -27,7 +28,6 @@ from sluice.contract import Stream
 from sluice.dedupe import WINNER, Identity
 from sluice.tables import ROW_COORDINATES
 
-Contents = Callable[[pl.DataFrame], pl.DataFrame]  # rows of silver for coordinates (columns AT), from bronze
 Accounting = Callable[[pl.DataFrame, pl.DataFrame], list[Account]]  # of the rows that stand, and the rest
 
 
@@ -79,11 +79,8 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     old = _old(lake, handle, same, batch)
     given_up = GivenUp(_again(batch), side_tables.within(batch.slices, "_"))
     met = meet(lake, stream, handle, same, batch.rows, given_up if batch.anew else NOTHING)
-    rows = _Rows(batch, met.whole)
-    decided = same.decide(met.rows)
-    while (lacking := rows.lacking(decided)).height:  # losers of tiles that other rules decided
-        met.rows = met.rows.join(lacking, on=ROW_COORDINATES, how="anti")
-        decided = same.decide(met.rows)
+    rows = Rows(batch.contents, met.whole)
+    decided = rows.decided(same, met.rows)
     promoted = decided.filter(pl.col("_kept") & (pl.col("_from") == "loser")).select(AT)
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))
     gone = pl.concat([old, dedupe.placed(unseated, stream).select(old.columns)])
@@ -183,44 +180,16 @@ def _again(batch: Batch) -> pl.Expr:
     return side_tables.within(batch.slices, "_") | strangers
 
 
-class _Rows:
-    """Finds whole rows by their coordinates: in the batch, in what was met, else again from bronze."""
-
-    def __init__(self, batch: Batch, whole: pl.DataFrame) -> None:
-        self._batch, self._whole = batch, whole
-        self.columns = batch.rows.columns
-        self._again = batch.rows.clear()  # read again from bronze, under today's contract
-
-    def at(self, wanted: pl.DataFrame) -> pl.DataFrame:
-        """Give the rows at coordinates (columns AT), in silver's columns."""
-        found = pl.concat([self._whole, self._again]).join(wanted, on=ROW_COORDINATES, how="semi")
-        return found.unique(ROW_COORDINATES, keep="first")
-
-    def lacking(self, decided: pl.DataFrame) -> pl.DataFrame:
-        """Read the losers whose lot changed again; give those that break today's contract."""
-        moved = decided.filter((pl.col("_from") == "loser") & (pl.col("_kept") | _has_another_winner()))
-        new = moved.select(AT).join(self._again, on=ROW_COORDINATES, how="anti")
-        if not new.height:
-            return new
-        self._again = pl.concat([self._again, self._batch.contents(new).select(self._again.columns)])
-        return new.join(self._again, on=ROW_COORDINATES, how="anti")
-
-
-def _has_another_winner() -> pl.Expr:
-    """Tell losers that are new, or whose winner is another than before."""
-    return ~pl.col("_kept") & pl.concat_str(*WINNER, separator="/").ne_missing(pl.col("_beaten_by"))
-
-
-def _verdicts(stream: Stream, decided: pl.DataFrame, rows: _Rows) -> pl.DataFrame:
+def _verdicts(stream: Stream, decided: pl.DataFrame, rows: Rows) -> pl.DataFrame:
     """Give the losers that are new or have another winner now, as rows of their table.
 
-    A loser is a duplicate if all the contract's columns equal the winner's, else a conflict.
+    A loser is a duplicate if its content equals the winner's, else a conflict.
     """
     table = tables.losers(stream)
-    lost = decided.filter(_has_another_winner())
+    lost = decided.filter(has_another_winner())
     if not lost.height:
         return pl.DataFrame(schema=table.columns)
-    contents = [c.name for c in stream.columns] + [c for c in rows.columns if c == "_op"]
+    contents = dedupe.identity(stream).contents
     losing = rows.at(lost.select(AT)).join(lost.select(*ROW_COORDINATES, *WINNER), on=ROW_COORDINATES)
     won = decided.join(lost, left_on=ROW_COORDINATES, right_on=WINNER, how="semi")
     winning = rows.at(won.select(AT)).select(

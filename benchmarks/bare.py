@@ -74,7 +74,7 @@ def _settle(lake: Lake, stream: Stream, judged: Judged) -> None:
     """Exchange rows of silver as dedupe decides; whoever is beaten is dropped without a word."""
     handle, same = lake.ensure(tables.silver(stream)), dedupe.identity(stream)
     met = meet(lake, stream, handle, same, judged.rows)
-    decided = same.decide(met.rows)
+    decided = same.decide(met.rows, met.whole)
     places = pl.int_range(judged.rows.height, dtype=pl.UInt32, eager=True)
     lost = decided.filter(~pl.col("_kept"))["_place"].drop_nulls()
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))

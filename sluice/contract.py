@@ -102,7 +102,8 @@ class Stream:
     @cached_property
     def code_version(self) -> str:
         """Tell contracts apart: two that decide the same record differently have other versions."""
-        parts = [type(self).__name__]
+        kind = type(self).__name__
+        parts = [kind, *(f"rules={number}" for of, number in _RULES.items() if of == kind)]
         for name, value in sorted(vars(self).items()):
             if name in _WITHOUT_EFFECT or name.startswith("_") or name in ("columns", "code_version"):
                 continue
@@ -111,8 +112,12 @@ class Stream:
 
 
 _WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch", "source"})
-# Raised where a mended decoder gives other rows than before, so that tiles are decided anew by themselves.
-_DECODERS = {"postgresql": 2}  # 2: transactions that were open as their snapshot was taken stand behind it
+# Raised where mended code decides other than before, so that tiles are decided anew by themselves.
+_RULES = {"Changes": 2}  # 2: of what is told again the first telling stands
+_DECODERS = {  # 2 of postgresql: transactions that were open as their snapshot was taken stand behind it
+    "postgresql": 3,  # the clock of a snapshot and the table of a truncate are part of the position
+    "mysql": 2,  # the same
+}
 
 
 def _describe(value: Any) -> str:

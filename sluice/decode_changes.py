@@ -1,10 +1,11 @@
 """The verdict on each record of a batch of changes, before any table is looked at.
 
-What tells no row is a tombstone or ignored; what `where` excludes is ignored (of a delete that does not say
-what `where` asks for, nothing is assumed: it stays). What cannot be read fails at stage `decode`, what cannot
-be named or ordered at stage `key`, what does not fit its column at stage `schema`, broken rules at stage
-`rule`. Deletes and truncates are checked for key and sequence only. How a record is read is decided in
-`sluice.envelopes.plain_rows` and `sluice.envelopes.debezium_rows`.
+What tells no row is a tombstone or ignored; what `where` excludes is ignored (of what a delete or a truncate
+does not say, or a change did not send, nothing is assumed: it stays, unless what it does say is excluded).
+What cannot be read fails at stage `decode`, what cannot be named or ordered at stage `key`, what does not fit
+its column at stage `schema`, broken rules at stage `rule`. Deletes and truncates are checked for key and
+sequence only. How a record is read is decided in `sluice.envelopes.plain_rows` and
+`sluice.envelopes.debezium_rows`.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from sluice.envelopes.plain_rows import read_plain
 from sluice.envelopes.positions import encode, in_log
 from sluice.envelopes.told import UTC_TIME, Told
 from sluice.history.carry import unsent_nulls
-from sluice.json.where import selected, where_columns
+from sluice.json.where import excluded, selected, where_columns
 from sluice.rules import broken_rules
 from sluice.tables import valid_from_dtype
 
@@ -59,9 +60,10 @@ def decode_changes(stream: Changes, records: pl.DataFrame, *, native: bool = Tru
         told.op.is_in(["d", "t"]).fill_null(value=False),
         (told.op == "t").fill_null(value=False),
     )
-    wanted = unread | empties | selected(stream.where, stream.columns, told.read)
-    asked = _asked(stream)
-    wanted |= (leaves & _null(asked, told)) | _unsent(asked, told)
+    wanted = unread | selected(stream.where, stream.columns, told.read)
+    if stream.where is not None:
+        untold = leaves | _unsent(_asked(stream), told)
+        wanted |= untold & ~excluded(stream.where, stream.columns, told.read)
     failures = [
         _misfits(stream, told, wanted, leaves, empties),
         *_nulls(stream, told, wanted & ~unread, leaves, empties),
@@ -128,12 +130,6 @@ def _asked(stream: Changes) -> list[str]:
     paths = {".".join(column.path): column.name for column in stream.columns}
     beside = {column.path: column.name for column in where_columns(stream.where, stream.columns)}
     return [beside.get(tuple(path.split("."))) or paths[path] for path in stream.where or ()]
-
-
-def _null(names: Sequence[str], told: Told) -> pl.Series:
-    """Mark the records in which any of some columns is null."""
-    null = [pl.col(name).is_null() for name in names]
-    return told.read.frame.select(pl.any_horizontal(pl.lit(value=False), *null).alias("untold")).to_series()
 
 
 def _unsent(names: Sequence[str], told: Told) -> pl.Series:

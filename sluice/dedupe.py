@@ -2,8 +2,9 @@
 
 Only what a row itself says decides, so the outcome is the same in whatever order rows arrive. Events:
 of the rows of a key in the order of `(event_time, epoch, partition, offset)`, a row is kept unless it lies
-within `dedupe_within` of the row kept before it. Changes: of the rows of equal key and position the one
-with the greatest `(epoch, partition, offset)`. No tables are looked at here; the caller brings all rows
+within `dedupe_within` of the row kept before it. Changes: of the rows of equal key and position that of
+the greatest `(epoch, partition, offset)` tells the content, and of those with this content the least stands:
+what is told again, later, changes nothing. No tables are looked at here; the caller brings all rows
 that could matter.
 """
 
@@ -14,8 +15,8 @@ from zlib import crc32
 
 import polars as pl
 
-from sluice.contract import Changes, Events, Stream
-from sluice.tables import BUCKETS, EVERY_BUCKET, ROW_COORDINATES
+from sluice.contract import Changes, Debezium, Events, Stream
+from sluice.tables import BUCKETS, EVERY_BUCKET, ROW_COORDINATES, tells_patches
 
 WINNER = ("_winner_epoch", "_winner_partition", "_winner_offset")
 _WINNER_OF = dict(zip(ROW_COORDINATES, WINNER, strict=True))
@@ -28,11 +29,19 @@ _EVER = date.max - date.min + _DAY  # no two event times are further apart
 
 @dataclass(frozen=True)
 class SameEvent:
-    """Two rows are the same event if their keys are equal and their event times near."""
+    """Two rows are the same event if their keys are equal and their event times near.
+
+    Attributes:
+        keys: the key columns.
+        when: the column of the event time.
+        within: how near.
+        contents: the columns in which a duplicate equals its winner; a conflict does not.
+    """
 
     keys: tuple[str, ...]
     when: str
     within: timedelta
+    contents: tuple[str, ...]
     stored_by = "_event_date"
     told_by = None
 
@@ -71,7 +80,12 @@ class SameEvent:
         """Tell whether a row's own values put it on one of some dates."""
         return pl.col(self.when).dt.date().is_in(list(dates))
 
-    def decide(self, rows: pl.DataFrame) -> pl.DataFrame:
+    @staticmethod
+    def unsure(_decided: pl.DataFrame) -> pl.Series:
+        """Mark the rows whose content must be known first: none, times decide."""
+        return pl.repeat(value=False, n=_decided.height, eager=True)
+
+    def decide(self, rows: pl.DataFrame, _known: pl.DataFrame) -> pl.DataFrame:
         """Add `_kept` and the winner's coordinates (null where kept) to all rows of some keys."""
         alone = rows.select(pl.struct(self.keys).is_unique()).to_series()  # most keys come once
         if alone.all():
@@ -106,9 +120,16 @@ class SameEvent:
 
 @dataclass(frozen=True)
 class SameChange:
-    """Two rows are the same change if their keys and their positions are equal."""
+    """Two rows are the same change if their keys and their positions are equal.
+
+    Attributes:
+        keys: the key columns.
+        contents: the columns by which two tellings of it are a duplicate, else a conflict.
+        when: the column that orders changes.
+    """
 
     keys: tuple[str, ...]
+    contents: tuple[str, ...]
     when: str = "_position"
     stored_by = "_bucket"
     told_by = "_position"  # of a fact: what the log tells of files passes most of them over
@@ -136,17 +157,44 @@ class SameChange:
         """Tell nothing: a row's bucket follows from its key, by which the caller asks anyway."""
         return pl.lit(value=True)
 
-    def decide(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Add `_kept` and the winner's coordinates (null where kept) to all rows of some keys."""
-        group = [*self.keys, self.when]
-        ordered = rows.sort(*ROW_COORDINATES, descending=True)
-        winners = ordered.unique(group, keep="first", maintain_order=True)
-        named = winners.select(*group, *(pl.col(c).alias(w) for c, w in _WINNER_OF.items()))
-        met = ordered.join(named, on=group, how="left", nulls_equal=True)
-        kept = pl.all_horizontal(pl.col(c) == pl.col(w) for c, w in _WINNER_OF.items())
+    @staticmethod
+    def unsure(decided: pl.DataFrame) -> pl.Series:
+        """Mark the rows whose content must be known before what was decided holds."""
+        return decided["_unsure"]
+
+    def decide(self, rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+        """Add `_kept`, the winner's coordinates (null where kept) and `_unsure` to all rows of some keys.
+
+        Args:
+            rows: keys, position, coordinates.
+            known: coordinates and `contents` of those whose content is known.
+        """
+        fact, here = list(self.fact), pl.col("_number")
+        told = known.unique(ROW_COORDINATES, keep="first").select(
+            *ROW_COORDINATES,
+            pl.lit(value=True).alias("_told"),
+            *(pl.col(c).alias(c + "_told") for c in self.contents),
+        )
+        names = [name for name in told.columns if name not in ROW_COORDINATES]
+        ordered = (
+            rows.join(told, on=ROW_COORDINATES, how="left").sort(*ROW_COORDINATES).with_row_index("_number")
+        )
+        last = ordered.unique(fact, keep="last", maintain_order=True).select(*fact, *names, _last="_number")
+        met = ordered.join(last, on=fact, suffix="_of_last", nulls_equal=True).sort("_number")
+        both = pl.col("_told") & pl.col("_told_of_last")
+        alike = pl.when(both).then(equal_content(names, "_of_last"))
+        met = met.with_columns(_alike=(here == pl.col("_last")) | alike)
+        first = met.filter("_alike").unique(fact, keep="first", maintain_order=True)
+        named = first.select(*fact, *(pl.col(c).alias(w) for c, w in _WINNER_OF.items()), _first="_number")
+        met = met.join(named, on=fact, nulls_equal=True)
+        kept, of_last = here == pl.col("_first"), pl.col("_told_of_last").is_not_null()
+        alone = pl.len().over(fact) == 1
+        below = of_last & pl.col("_alike").is_null() & (here < pl.col("_first"))
         return met.with_columns(
-            _kept=kept, **{w: pl.when(~kept).then(pl.col(w)).otherwise(None) for w in WINNER}
-        ).select(*rows.columns, "_kept", *WINNER)
+            _kept=kept,
+            _unsure=below | (~of_last & (here == pl.col("_last")) & ~alone),
+            **{w: pl.when(~kept).then(pl.col(w)).otherwise(None) for w in WINNER},
+        ).select(*rows.columns, "_kept", *WINNER, "_unsure")
 
 
 Identity = SameEvent | SameChange
@@ -154,9 +202,15 @@ Identity = SameEvent | SameChange
 
 def identity(stream: Stream) -> Identity:
     """Give the rule that tells which rows of a stream are the same fact."""
+    columns = tuple(column.name for column in stream.columns)
     if isinstance(stream, Events):
-        return SameEvent(stream.keys, stream.event_time, stream.dedupe_within)
-    return SameChange(stream.keys)
+        return SameEvent(stream.keys, stream.event_time, stream.dedupe_within, columns)
+    if not isinstance(stream, Changes):
+        raise TypeError(f"{stream!r} is neither Events nor Changes")
+    told = ["_op", "_unavailable", "_previous_key", *(["_patch"] if tells_patches(stream) else [])]
+    if isinstance(stream.value, Debezium) and not stream.sequences:
+        told.append("_source")  # places of another server, or of another log, may be equal by chance
+    return SameChange(stream.keys, (*columns, *told))
 
 
 def placed(rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:

@@ -45,7 +45,7 @@ def problems(stream: Stream, file: str) -> list[Problem]:
         found += _source(stream)
         if columns:
             named = {argument for argument, _, _ in found}
-            found += [one for one in _references(stream, columns) if one[0] not in named]
+            found += [one for one in (*_references(stream, columns), *_images(stream)) if one[0] not in named]
     return [Problem(file, stream.name or "(without a name)", *one) for one in found]
 
 
@@ -96,6 +96,16 @@ def _references(stream: Stream, columns: Sequence[Column]) -> Iterator[Found]:
         if name.lower() in _LOSERS:
             text = f"the name {name!r} in the key or as event time"
             yield f"schema.{name}", text, f"names other than those of the table of losers: {sorted(_LOSERS)}"
+
+
+def _images(stream: Stream) -> Iterator[Found]:
+    """Tell of images that do not come one after the other: what one of them lacks would end at no place."""
+    if not (isinstance(stream, Changes) and stream.snapshot and isinstance(stream.sequence, str | tuple)):
+        return
+    if stream.sequences[:1] != (stream.snapshot,):
+        first = (stream.snapshot, *(name for name in stream.sequences if name != stream.snapshot))
+        text = f"{shown(stream.sequence)}, by which the images of {stream.snapshot!r} mingle"
+        yield "sequence", text, f"{shown(first)}, or none: images come one after the other"
 
 
 def _named(stream: Stream) -> Iterator[tuple[str, Sequence[str]]]:

@@ -10,7 +10,7 @@ import polars as pl
 from assets.merge import Merged, merge
 from resources.lake import Lake
 from sluice import Changes, Hourly, Json, tables
-from sluice.dedupe import placed
+from sluice.dedupe import identity, placed
 from sluice.envelopes.positions import encode
 from sluice.tables import ROW_COORDINATES
 
@@ -65,11 +65,11 @@ def silver_rows(stream: Changes, rows: Sequence[dict[str, Any]] | pl.DataFrame) 
 
 
 def deliver(lake: Lake, stream: Changes, rows: pl.DataFrame) -> None:
-    """Put rows into silver as settling does: of equal key and position the last stands."""
+    """Put rows into silver as settling does."""
     handle = lake.ensure(tables.silver(stream))
     there = lake.scan(handle).collect()
-    every = pl.concat([there, rows]).sort(*ROW_COORDINATES)
-    stands = every.unique([*stream.keys, "_position"], keep="last", maintain_order=True)
+    every = pl.concat([there, rows])
+    stands = identity(stream).decide(every, every).filter("_kept").select(every.columns)
     gone = there.join(stands, on=ROW_COORDINATES, how="anti")
     if not gone.height:
         lake.commit(handle, rows.join(stands, on=ROW_COORDINATES, how="semi"))

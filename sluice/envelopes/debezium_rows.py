@@ -100,7 +100,7 @@ class _Batch:
         except UnreadablePlaceError as error:
             self._failures.append((len(self._rows), "key", None, None, str(error), None))
             position = None
-        previous = self._previous(headers)
+        previous = self._previous(headers, len(self._rows))
         origin = origin_of(change.source)
         if change.edits is not None:
             self._patches.setdefault(len(self._rows), "{}")
@@ -188,21 +188,24 @@ class _Batch:
         except NotJsonError:  # then the key column is missing, and its record goes to quarantine for that
             return {}, {}
 
-    def _previous(self, headers: Any) -> list[Any] | None:
-        """Give the old key of a change of key: a value for each key column."""
-        for header in headers or ():
-            if header["key"] == OLD_KEY:
-                try:
-                    members, fields = self._envelopes.key(header["value"])
-                except NotJsonError:
-                    return None
-                readers = self._plans.of(fields, is_document=self._of_documents)
-                return [
-                    _key_value(members, column, read)
-                    for (column, is_key, _, _), read in zip(self._places, readers, strict=True)
-                    if is_key
-                ]
-        return None
+    def _previous(self, headers: Any, place: int) -> list[Any] | None:
+        """Give the old key of a change of key: a value for each key column, null where it is not told."""
+        header = next((h for h in headers or () if h["key"] == OLD_KEY), None)
+        if header is None:
+            return None
+        try:
+            members, fields = self._envelopes.key(header["value"])
+        except NotJsonError as error:
+            self._failures.append((place, "key", OLD_KEY, None, str(error), None))
+            return None
+        readers, misfits = self._plans.of(fields, is_document=self._of_documents), list[Misfit]()
+        told = []
+        for (column, is_key, path, _), read in zip(self._places, readers, strict=True):
+            if is_key:
+                value = inside(members.get(column.path[0]), column.path, misfits)
+                told.append(None if value is None else read(value, f"{OLD_KEY}.{path}", misfits))
+        self._failures += [(place, "key", where, None, reason, None) for where, reason in misfits]
+        return None if misfits else told
 
     def told(self, timestamps: pl.Series) -> Told:
         """Give all that was collected."""
@@ -234,11 +237,3 @@ class _Batch:
             if self._of_documents
             else None,
         )
-
-
-def _key_value(members: dict[str, Any], column: Column, read: Reader) -> Any:
-    """Read a key column of a key; null where it is not told, or does not fit."""
-    misfits: list[Misfit] = []
-    value = inside(members.get(column.path[0]), column.path, misfits)
-    found = None if value is None else read(value, column.name, misfits)
-    return None if misfits else found

@@ -40,10 +40,19 @@ _GTID = (
 
 def origin_of(source: Mapping[str, Any]) -> Origin:
     """Tell the origin that the `source` block of a Debezium change names."""
-    names = ("db", "schema", "table", "collection")
-    table = _plain(".".join(str(source[name]) for name in names if source.get(name)))
     snapshot = _plain(str(source.get("snapshot") or "false").lower())
-    return _server(source), table or None, None if snapshot == "false" else snapshot, committed_at(source)
+    return (
+        _server(source),
+        table_of(source) or None,
+        None if snapshot == "false" else snapshot,
+        committed_at(source),
+    )
+
+
+def table_of(source: Mapping[str, Any]) -> str:
+    """Name the table with its database; empty where the source does not tell."""
+    names = ("db", "schema", "table", "collection")
+    return _plain(".".join(str(source[name]) for name in names if source.get(name)))
 
 
 def committed_at(source: Mapping[str, Any]) -> datetime | None:

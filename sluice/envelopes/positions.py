@@ -9,11 +9,13 @@ instead; a place that is told and cannot be read is refused, and so are types wi
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
+from sluice.envelopes.origins import committed_at, table_of
 from sluice.errors import PositionError, UnreadablePlaceError
 
 _SIGN = 1 << 63
@@ -25,12 +27,21 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 _SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),(?:null|"([0-9]+)")?')  # the last commit, then the LSN
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
 _OPENING = 4  # added where the connector knew of no commit before: its first transaction after a snapshot
-OPENING = (str(_DELETE + _OPENING), str(_CHANGE + _OPENING))  # how positions of such changes end
-_PLACES = {  # how many numbers place a change, and what stands behind them
-    "postgresql": (2, r" [0-9]"),
-    "mysql": (3, r" [0-9]"),
-    "mongodb": (2, r" [0-9] [0-9]{20}"),
+OPENING = (str(_DELETE + _OPENING), str(_CHANGE + _OPENING))  # the ranks of such changes
+_PLACES = {  # how many numbers place a change, and what stands behind them: a rank, and what divides equals
+    "postgresql": (2, r" [0-9](?: |$)"),
+    "mysql": (3, r" [0-9](?: |$)"),
+    "mongodb": (2, r" [0-9] [0-9]{20}(?: |$)"),
 }
+_WIDTH = 21  # of a number and the space behind it
+_POSITION = pl.col("_position")
+RANK = _POSITION.str.slice(2 * _WIDTH, 1)  # of a position of PostgreSQL
+IMAGE = (  # the place of a row that a snapshot read, without its clock: what all rows of the snapshot share
+    pl.when(_POSITION.str.slice(2 * _WIDTH - 1, 3) == f" {_READ} ").then(_POSITION.str.head(2 * _WIDTH + 1))
+    .when(_POSITION.str.slice(3 * _WIDTH - 1, 3) == f" {_READ} ").then(_POSITION.str.head(3 * _WIDTH + 1))
+    .otherwise(_POSITION)
+)  # fmt: skip
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
@@ -66,7 +77,8 @@ def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None
     PostgreSQL: the last commit before, then the LSN; MySQL: binlog file, place, row; MongoDB: cluster time,
     its ordinal, and `within`, the order within a transaction, which has one cluster time. Initial reads sort
     before all that was streamed from their place, a delete before the insert that a change of key makes. The
-    first transaction after a snapshot tells no commit (`[null, ...]`): its position ends with one of OPENING.
+    first transaction after a snapshot tells no commit (`[null, ...]`): its rank is one of OPENING. What one
+    place does not divide follows: of rows that were read their clock, of truncates their table.
 
     Returns:
         A text, or null where the source does not tell.
@@ -94,14 +106,18 @@ def of_source(source: Mapping[str, Any], op: str, within: int = 0) -> str | None
     else:
         rank = _DELETE if op == "d" and not of_documents else _CHANGE  # ids of documents never change
         rank += _OPENING if _opens(source) else 0
-    last = [f"{within:020d}"] if of_documents else []
-    return " ".join([*(f"{number:020d}" for number in place), str(rank), *last])
+    last = f" {within:020d}" if of_documents else ""
+    if op == "t" and (table := table_of(source)):
+        last += f" {table}"
+    elif rank in (_READ, _REREAD) and not of_documents and (read := committed_at(source)) is not None:
+        last = f" {max(0, (read - _EPOCH) // timedelta(microseconds=1)):020d}"
+    return " ".join([*(f"{number:020d}" for number in place), str(rank)]) + last
 
 
 def pattern(connector: str) -> str:
     """Give the pattern of the positions that `of_source` gives, with a group for each number of the place."""
     count, behind = _PLACES[connector]
-    return f"^{' '.join(['([0-9]{20})'] * count)}{behind}$"
+    return f"^{' '.join(['([0-9]{20})'] * count)}{behind}"
 
 
 def numbers(connector: str, position: str) -> tuple[int, ...]:

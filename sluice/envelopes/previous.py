@@ -1,8 +1,8 @@
 """The key that a row had before: written into silver's `_previous_key`, read by who follows changes of key.
 
 It is JSON as a strict decoder takes it (`sluice.json`), whatever the connector's encodings were: dates and
-times as ISO 8601, decimals digit for digit, bytes as base64. A key column that was not told, or did not fit,
-is null, and then no row is found by it; nothing is refused here.
+times as ISO 8601, decimals digit for digit, bytes as base64. A key column that was not told is null, and then
+no row is found by it; nothing is refused here.
 """
 
 import json

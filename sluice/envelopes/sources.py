@@ -58,9 +58,15 @@ def of_sources(sources: pl.DataFrame, op: pl.Series) -> pl.DataFrame:
     postgresql = [first, second, rank]
     mysql = [pl.col("file").str.extract(_FILE), pl.col("pos"), pl.col("row"), rank]
     is_mysql = pl.col("connector").is_in(["mysql", "mariadb"])
+    read = _committed_at().clip(0).cast(pl.String).str.zfill(20)
+    clock = pl.when(~streamed & read.is_not_null()).then(pl.lit(" ") + read).otherwise(pl.lit(""))
     told = sources.select(
         _sure(is_postgresql, is_mysql).fill_null(value=False).alias("sure"),
-        pl.when(is_postgresql).then(_place(postgresql)).otherwise(_place(mysql)).alias("_position"),
+        pl.when(is_postgresql)
+        .then(_place(postgresql))
+        .otherwise(_place(mysql))
+        .add(clock)
+        .alias("_position"),
         *_origin(snapshot),
     )
     return told.select("sure", "_position", pl.struct(f.name for f in SOURCE.fields).alias("_source"))

@@ -11,7 +11,7 @@ import polars as pl
 
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import FIRST, INCREMENTAL, LAST
-from sluice.envelopes.positions import encode
+from sluice.envelopes.positions import IMAGE, encode
 from sluice.tables import ROW_COORDINATES
 
 _BY_TIME = ("_epoch", "_timestamp", "_offset", "_partition")
@@ -20,7 +20,7 @@ _TABLE = _SOURCE.field("table")
 _GONE = pl.col("_op").is_in(["d", "t"])
 _ROW = pl.int_range(pl.len())
 _OF_ONE = _SOURCE.field("snapshot") != INCREMENTAL  # null: no snapshot at all
-OF_SNAPSHOT = pl.when(_OF_ONE & (pl.col("_op") == "r")).then("_position")  # the snapshot that read a row
+OF_SNAPSHOT = pl.when(_OF_ONE & (pl.col("_op") == "r")).then(IMAGE)  # the snapshot that read a row
 
 
 def image_of(stream: Changes) -> pl.Expr | None:
@@ -52,10 +52,10 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     told = changes.select("_op", "_position", *at, named.alias("_image"))
     told = told.filter((pl.col("_op") == "t") | pl.col("_image").is_not_null())
     told = told.with_columns((timed_order(told) if by_log else pl.lit(None, pl.String)).alias("_timed"))
-    truncates = (
+    truncates = (  # silver has each once; told again, one says when it was sent, if not when it was valid
         told.filter(pl.col("_op") == "t")
         .sort(*ROW_COORDINATES)
-        .unique("_position", keep="last", maintain_order=True)  # of equal positions the last
+        .unique("_position", keep="last" if stream.valid_from else "first", maintain_order=True)
         .with_columns(_image=pl.lit(None, told.schema["_image"]))
     )
     if image is None:
@@ -65,12 +65,15 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     if stream.snapshot is None:
         rows = rows.filter(mark.is_in([*FIRST, *LAST]))
     in_one = pl.col("_partition").n_unique() == 1
+    # Where rows say themselves since when they are valid, none that the image has began after it.
+    until = pl.col("_valid_from").max() if stream.valid_from else pl.col("_valid_from").min()
     images = (
         rows.sort("_position", *ROW_COORDINATES)
         .group_by("_image", _SOURCE.field("table"), maintain_order=True)
         .agg(
             pl.all().exclude("_partition", "_valid_from", "_timed").first(),
-            pl.col("_valid_from", "_timed").min(),
+            until,
+            pl.col("_timed").min(),
             pl.when(in_one).then(pl.col("_partition").first()).alias("_partition"),
             _whole=mark.is_in(FIRST).any() & mark.is_in(LAST).any(),
         )

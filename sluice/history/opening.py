@@ -9,12 +9,12 @@ Kafka, soon after it by the source's clock, says where it belongs.
 import polars as pl
 
 from sluice.contract import Changes, Debezium
-from sluice.envelopes.positions import OPENING
+from sluice.envelopes.positions import OPENING, RANK
 from sluice.history.closers import OF_SNAPSHOT
 from sluice.history.epochs import AT, BEHIND, READING
 
 _TABLE = pl.col("_source").struct.field("table")
-_OPENS = pl.col("_position").str.tail(2).is_in([f" {rank}" for rank in OPENING])
+_OPENS = RANK.is_in(OPENING)
 _IMAGE = [pl.col("_image"), _TABLE.alias("_table"), AT.alias("_read"), pl.col("_timestamp").alias("_written")]
 
 

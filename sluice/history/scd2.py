@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from sluice.contract import Changes, Debezium
+from sluice.dedupe import SameChange, identity
 from sluice.history.carry import carry
 from sluice.history.closers import before_next, closed, closers, image_of, timed_order
 from sluice.history.epochs import contradictory, numbered
@@ -168,13 +169,28 @@ def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.Da
 
     Adds `_id` (one number a key) and `_begin` (the running maximum of `_valid_from`).
     """
-    keys = stream.keys
-    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*keys, "_order"))
-    new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in keys)
-    once = _without(ordered, same & ~_END)  # of equal positions the last
-    states = once.with_columns(_id=(new | (_ROW == 0)).cum_sum())
+    new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in stream.keys)
+    states = _once(ordered, stream).with_columns(_id=(new | (_ROW == 0)).cum_sum())
     states = states.with_columns(_running(states).alias("_begin"))
     return closed(states, ends, stream)
+
+
+def _once(ordered: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Of the tellings of a change give the one that stands; silver has decided, most often."""
+    fact = (*stream.keys, "_order")
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift()) for name in fact) & (_ROW > 0)
+    again = ordered.select(same).to_series()
+    if not again.any():
+        return ordered
+    rows = ordered.with_row_index("_row")
+    several = again | again.shift(-1, fill_value=False)
+    some = rows.filter(several).unique([*fact, *ROW_COORDINATES], keep="first", maintain_order=True)
+    contents = tuple(name for name in identity(stream).contents if name in some.columns)
+    decided = SameChange(stream.keys, contents, "_order").decide(
+        some.select("_row", *fact, *ROW_COORDINATES), some
+    )
+    stands = decided.filter("_kept")["_row"]
+    return ordered.filter(~several | rows["_row"].is_in(stands.implode()))
 
 
 def _together(parts: list[pl.DataFrame]) -> pl.DataFrame:

@@ -54,11 +54,30 @@ def selected(where: Where | None, columns: Sequence[Column], read: Read) -> pl.S
     return result
 
 
+def excluded(where: Where | None, columns: Sequence[Column], read: Read) -> pl.Series:
+    """Say of each value whether what it tells is not of the stream, whatever it does not tell.
+
+    A mapping excludes by each member that is told; an expression where all that it asks for is.
+    """
+    if isinstance(where, Mapping):
+        differ = [
+            ~_equal(path, value, columns, read) & _found(path, value, columns, read).is_not_null()
+            for path, value in where.items()
+        ]
+        return pl.select(pl.any_horizontal(pl.lit(value=False), *differ)).to_series()
+    names = [] if where is None else where.meta.root_names()
+    whole = read.frame.select(pl.all_horizontal(pl.lit(value=True), pl.col(names).is_not_null()))
+    return whole.to_series() & ~selected(where, columns, read)
+
+
+def _found(path: str, value: Any, columns: Sequence[Column], read: Read) -> pl.Series:
+    return read.frame[_column(path, value, columns) or f"where {path}"]
+
+
 def _equal(path: str, value: Any, columns: Sequence[Column], read: Read) -> pl.Series:
-    name = _column(path, value, columns) or f"where {path}"
-    found = read.frame[name]
+    found = _found(path, value, columns, read)
     if value is None:
-        return found.is_null() & ~_misfits(read, [name])
+        return found.is_null() & ~_misfits(read, [found.name])
     if isinstance(value, str):
         found = found.cast(pl.String)
     elif isinstance(value, float):

@@ -109,7 +109,7 @@ by_place = Changes(topic="shapes.prices", **PRICES, delete_when=pl.col("gone"), 
 images = Changes(
     topic="shapes.prices",
     **PRICES,
-    sequence="number",
+    sequence=("day", "number"),
     snapshot="day",
     valid_from="day",
     history=True,

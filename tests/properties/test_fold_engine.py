@@ -16,7 +16,7 @@ from assets.merge import merge
 from resources.lake import Lake
 from sluice import Changes, Hourly, Json, tables
 from sluice.history.scd2 import fold, intervals_broken
-from tests.engine import HOURS, Killed, at_commit, both, kill, prove, send
+from tests.engine import HOURS, Killed, assert_same, at_commit, both, decide, kill, prove, send, state
 from tests.fake_kafka import FakeKafka
 
 TILES = HOURS[:3]
@@ -142,3 +142,49 @@ def again(kafka: FakeKafka) -> None:
     for partition, log in enumerate(kafka.topics["t"]):
         for number, record in enumerate([log.records[offset] for offset in sorted(log.records)]):
             send(kafka, record["value"], 181 + number / 100, partition)
+
+
+def stands(kafka: FakeKafka) -> dict[tuple, tuple[int, list[int]]]:
+    """Tell by hand which telling of each change stands, and which are its duplicates."""
+    of: dict[tuple, list[tuple[int, bytes]]] = {}
+    for offset, record in sorted(kafka.topics["t"][0].records.items()):
+        row = json.loads(record["value"])
+        of.setdefault((row.get("shop"), row.get("name"), row["n"]), []).append((offset, record["value"]))
+    alike = {fact: [offset for offset, value in told if value == told[-1][1]] for fact, told in of.items()}
+    return {fact: (offsets[0], offsets[1:]) for fact, offsets in alike.items()}
+
+
+@settings(max_examples=4, phases=PHASES, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_what_is_told_again_later_changes_nothing(seed):
+    """kafka-medallion 7, kinesis-iceberg 37: Kafka's stamps date versions, and a change keeps its first."""
+    rng = random.Random(seed)  # noqa: S311  # a seeded test
+    stream, kafka = contract(valid_from=None), FakeKafka()
+    kafka.create("t")
+    names = [{"shop": 1, "name": f"k{rng.randrange(6)}", "op": rng.choice("uuud")} for _ in range(40)]
+    told = [row | {"n": rng.randrange(5), "at": 0, "city": rng.choice("xy")} for row in names]
+    for place, row in enumerate([*told, {"n": 2, "at": 0, "op": "t"}]):
+        send(kafka, json.dumps(row).encode(), 178 * place / len(told))
+    with tempfile.TemporaryDirectory() as once, tempfile.TemporaryDirectory() as folder:
+        first, lake = Lake(once), Lake(folder)
+        both(first, kafka, stream, TILES)
+        merge(first, stream, say=str)
+        again(kafka)
+        again(kafka)
+        for tile in rng.sample([*TILES, HOURS[3]], 4) + rng.choices([*TILES, HOURS[3]], k=2):
+            both(lake, kafka, stream, [tile], Limits(rng.choice([7, 10_000]), 2**40))
+            refined = decide(lake, stream, [tile], replace=True) if rng.random() < 0.5 else None
+            assert refined is None or refined.accounts
+            merge(lake, stream, say=str)
+        both(first, kafka, stream, HOURS[3:4])
+        before = dimension(first, stream)
+        merge(first, stream, say=str)
+        assert dimension(first, stream).equals(before)
+        assert dimension(lake, stream).equals(before)
+        assert_same(state(first, stream), state(lake, stream))
+        found = state(lake, stream)
+        rows = found["silver"].select("shop", "name", "n", "_offset").rows()
+        assert {row[:3]: row[3] for row in rows} == {fact: one for fact, (one, _) in stands(kafka).items()}
+        duplicates = found["losers"].filter(verdict="duplicate")["offset"].to_list()
+        assert sorted(duplicates) == sorted(o for _, offsets in stands(kafka).values() for o in offsets)
+        prove(lake, stream)

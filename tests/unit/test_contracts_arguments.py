@@ -147,6 +147,12 @@ def test_a_wrong_argument_of_changes_is_named(argument, value):
     assert found(Changes, **{argument.partition(".")[0]: value}) == {argument}
 
 
+@pytest.mark.parametrize(("sequence", "wrong"), [("line", True), (("line", "placed_at"), True), (None, False),
+                         ("placed_at", False), (("placed_at", "line"), False)])  # fmt: skip
+def test_images_are_ordered_by_what_names_them(sequence, wrong):
+    assert found(Changes, snapshot="placed_at", sequence=sequence) == ({"sequence"} if wrong else set())
+
+
 def test_a_collection_is_the_source_of_changes_that_tell_their_cluster_time():
     right = Mongo(collection="shop.orders.archive", connection="shop", messages="connect-offsets")
     assert found(Changes, value=Debezium("mongodb"), source=right) == set()

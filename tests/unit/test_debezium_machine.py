@@ -73,10 +73,13 @@ def test_common_changes_are_vouched_for(source, block):
     decoded = decode_changes(stream, records).rows
     assert decoded["price"].cast(pl.String).to_list() == ["10.50"] * 5
     assert decoded["tags"].to_list()[0] == ["x", None]
-    place = "00000000000044159280 00000000000044159281"
+    place, read = "00000000000044159280 00000000000044159281", " 00001795246712848000"
     if source is MYSQL:
-        place = "00000000000000000012 00000000000000004711 00000000000000000000"
-    assert decoded["_position"].to_list() == [f"{place} {rank}" for rank in (2, 2, 2, 1, 3)]
+        place, read = "00000000000000000012 00000000000000004711 00000000000000000000", ""
+    assert decoded["_position"].to_list() == [
+        *(f"{place} {rank}" for rank in (2, 2, 2, 1)),
+        f"{place} 3{read}",
+    ]
     server = None if source is POSTGRESQL else "3e11fa47-71ca-11e1-9e33-c80aa9429562"
     assert decoded["_source"].struct.field("server").to_list() == [server] * 5
 

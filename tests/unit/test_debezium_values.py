@@ -111,6 +111,18 @@ def test_where_keeps_deletes_that_do_not_say():
     assert len(decode(event("d", before={"id": 1, "v": "y"}), where=where).ignored) == 1
 
 
+@pytest.mark.parametrize("where", [{"source.table": "t", "v": "x"}, {"source.table": "t"}])
+def test_where_excludes_deletes_and_truncates_of_other_tables(where):
+    of = {"before": None, "after": None}
+    for op in ("d", "t"):
+        told = {table: event(op, **of | {"source": {"table": table}}) for table in ("t", "u")}
+        keys = [b'{"id": 1}' if op == "d" else None]
+        stream = changes_of(COLUMNS, value=Debezium("postgresql"), where=where)
+        decoded = {table: decode_changes(stream, bronze([one], keys)) for table, one in told.items()}
+        assert decoded["t"].rows["_op"].to_list() == [op]
+        assert len(decoded["u"].ignored) == 1
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [
@@ -130,6 +142,19 @@ def test_the_old_key_comes_from_the_header():
     stream = changes_of(COLUMNS, value=Debezium("postgresql"))
     rows = decode_changes(stream, bronze([event()], headers=headers)).rows
     assert json.loads(rows["_previous_key"][0]) == {"id": 3}
+
+
+@pytest.mark.parametrize(
+    ("told", "where"), [(b"{", "__debezium.oldkey"), (b'{"id": "x"}', "__debezium.oldkey.id")]
+)
+def test_an_old_key_that_cannot_be_read_is_refused(told, where):
+    """Else what the change did not send would be null, and nothing would say why."""
+    headers = [[{"key": "__debezium.oldkey", "value": told}]]
+    decoded = decode_changes(
+        changes_of(COLUMNS, value=Debezium("postgresql")), bronze([event()], headers=headers)
+    )
+    assert decoded.failures.select("stage", "column").rows() == [("key", where)]
+    assert decoded.rows.is_empty()
 
 
 def read(dtype, schema, value):

@@ -21,25 +21,25 @@ def events(*times: datetime) -> pl.DataFrame:
 
 
 def test_the_ends_of_time_have_neighbours_within_time():
-    same = SameEvent(("id",), "at", timedelta(days=1))
+    same = SameEvent(("id",), "at", timedelta(days=1), ("id", "at"))
     assert same.partitions(same.near(events(FIRST))) == {date(1, 1, 1), date(1, 1, 2)}
     assert same.partitions(same.near(events(LAST))) == {date(9999, 12, 30), date(9999, 12, 31)}
-    assert same.decide(events(FIRST, LAST)).filter("_kept").height == 2
+    assert same.decide(events(FIRST, LAST), events()).filter("_kept").height == 2
 
 
 @pytest.mark.parametrize("within", [timedelta.max, timedelta(days=4_000_000)])
 def test_an_endless_window_makes_one_fact_of_a_key(within: timedelta):
-    same = SameEvent(("id",), "at", within)
-    decided = same.decide(events(FIRST, datetime(2026, 1, 1, tzinfo=UTC), LAST))
+    same = SameEvent(("id",), "at", within, ("id", "at"))
+    decided = same.decide(events(FIRST, datetime(2026, 1, 1, tzinfo=UTC), LAST), events())
     assert decided.filter("_kept")["at"].to_list() == [FIRST]
 
 
 def test_a_window_of_years_has_few_fences():
-    same = SameEvent(("id",), "at", timedelta(days=3650))
+    same = SameEvent(("id",), "at", timedelta(days=3650), ("id", "at"))
     dates = same.partitions(same.near(events(datetime(2026, 7, 1, tzinfo=UTC))))
     assert len(dates) == 7301
     assert {same.fence(day) for day in dates} == {f"_event_date/{year}" for year in range(2016, 2037)}
-    narrow = SameEvent(("id",), "at", timedelta(days=1))
+    narrow = SameEvent(("id",), "at", timedelta(days=1), ("id", "at"))
     assert narrow.fence(date(2026, 7, 1)) == "_event_date/2026-07-01"
 
 

@@ -25,6 +25,13 @@ class Country(pa.DataFrameModel):
     population: int = pa.Field(nullable=True)
 
 
+class Since(pa.DataFrameModel):
+    release: pl.Date
+    code: str
+    since: int
+    name: str
+
+
 COUNTRIES = Changes(
     name="countries",
     topic="t",
@@ -179,3 +186,21 @@ def test_a_snapshot_that_a_connector_takes_again_deletes_what_it_lacks(tmp_path)
     assert current(HOURS[1]) == list(range(60))
     read(121, 300, list(range(0, 60, 2)))
     assert current(HOURS[2]) == list(range(0, 60, 2))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_rows_that_say_themselves_since_when_lose_no_version(tmp_path, at_once):
+    """What an image lacks ends when the last of its rows began: `C2` began after `C1` and `C4`."""
+    stream = replace(COUNTRIES, valid_from="since", schema=Since, track=("name",))
+    kafka, lake = FakeKafka(), Lake(str(tmp_path))
+    kafka.create("t", 2)
+    images = [{"C1": 1, "C2": 5}, {"C1": 1, "C3": 9, "C4": 3}, {"C3": 9, "C4": 3, "C5": 12}]
+    told = [(hour, code, since) for hour, image in enumerate(images) for code, since in image.items()]
+    for place, (hour, code, since) in enumerate(told):
+        row = {"release": f"2025-0{hour + 1}-01", "code": code, "since": since, "name": code}
+        send(kafka, json.dumps(row).encode(), 60 * hour + place, partition=place % 2)
+    for tiles in [HOURS[:3]] if at_once else [HOURS[n : n + 1] for n in (0, 1, 2)]:
+        both(lake, kafka, stream, tiles)
+        merge(lake, stream, say=str)
+    rows = lake.read(tables.dimension(stream)).select("code", "valid_from", "valid_to").collect().sort("code")
+    assert rows.rows() == [("C1", 1, 12), ("C2", 5, 9), ("C3", 9, None), ("C4", 3, None), ("C5", 12, None)]

@@ -11,6 +11,16 @@ def pg(lsn, sequence=None, snapshot="false", op="c"):
     return of_source({"connector": "postgresql", "lsn": lsn, "sequence": sequence, "snapshot": snapshot}, op)
 
 
+def read(lsn, snapshot, ts_ms):
+    """A row that a snapshot read, at the time that its clock tells."""
+    source = {"connector": "postgresql", "lsn": lsn, "sequence": f'["90","{lsn}"]', "snapshot": snapshot}
+    return of_source(source | {"ts_ms": ts_ms}, "r")
+
+
+def truncate(lsn, table):
+    return of_source({"connector": "postgresql", "lsn": lsn, "schema": "public", "table": table}, "t")
+
+
 def my(file, pos, row=0, snapshot="false", op="c"):
     return of_source({"connector": "mysql", "file": file, "pos": pos, "row": row, "snapshot": snapshot}, op)
 
@@ -33,6 +43,14 @@ def mongo(ts_ms, ordinal, op="c"):
         [my("bin.1", 4, 0), my("bin.1", 4, 1), my("bin.1", 5, 0)],
         [my("bin.1", 4, snapshot="true", op="r"), my("bin.1", 4, op="d"), my("bin.1", 4)],
         [mongo(1000, 9), mongo(1000, 10), mongo(2000, 1)],
+        [read(100, "first", None), read(100, "last", 0), read(100, "true", 5), pg(100, '["100","100"]')],
+        [
+            pg(100, '["90","100"]'),
+            read(100, "incremental", 5),
+            read(100, "incremental", 6),
+            pg(101, '["90","101"]'),
+        ],
+        [truncate(100, "a"), truncate(100, "b"), truncate(101, "a")],
     ],
 )
 def test_positions_sort_as_the_source_orders(ordered):

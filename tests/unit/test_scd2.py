@@ -122,6 +122,14 @@ def test_an_image_deletes_what_it_lacks():
     assert versions(rows, contract, names) == [(1, 10, 20, "x"), (1, 30, None, "x"), (2, 10, 30, "y")]
 
 
+def test_what_an_image_lacks_ends_with_the_last_of_its_rows_to_begin():
+    """Rows say themselves since when they are valid: none may vanish from history."""
+    contract = stream(snapshot="seq", sequence="seq", track=("a",))
+    rows = [change(1, 10, "x"), change(1, 50, "y", id=2), change(2, 10, "x"), change(2, 90, "z", id=3)]
+    names = ("id", "valid_from", "valid_to", "a")
+    assert versions(rows, contract, names) == [(1, 10, None, "x"), (2, 50, 90, "y"), (3, 90, None, "z")]
+
+
 def test_ignored_nulls_keep_the_old_value_but_not_beyond_a_delete():
     rows = [
         change(1, 10, "x", "n"),

@@ -10,6 +10,7 @@ import pytest
 from changes import bronze, changes_of, decoded_silver
 from source_changes import of_key, orders, pg, stream
 
+from sluice.dedupe import identity
 from sluice.history.closers import closers
 from sluice.history.scd2 import fold
 
@@ -28,6 +29,23 @@ def test_a_snapshot_that_runs_again_changes_nothing():
     once = fold(decoded_silver(stream(), bronze(FIRST)), stream())
     twice = fold(decoded_silver(stream(), bronze([*FIRST, *again])), stream())
     assert twice.drop("_position").equals(once.drop("_position"))
+
+
+def test_a_snapshot_that_runs_again_at_its_place_changes_nothing():
+    """Nothing was written meanwhile: the log is where it was, only the clock went on."""
+    again = snapshot(100, [(1, "a"), (2, "b"), (3, "c")], 90)
+    once = fold(decoded_silver(stream(), bronze(FIRST)), stream())
+    twice = fold(decoded_silver(stream(), bronze([*FIRST, *again])), stream())
+    assert twice.drop("_position").equals(once.drop("_position"))
+
+
+def test_a_snapshot_that_tells_the_place_of_the_first_one_comes_after_what_was_streamed():
+    """A blocking snapshot of PostgreSQL tells where its task began to read the log."""
+    told = [*FIRST, pg(110, 1, "A", 20), pg(120, 2, "b", 30, "d"), pg(130, 4, "d", 40, "c")]
+    again = snapshot(100, [(1, "A"), (3, "c"), (4, "d")], 90)
+    answer = [(1, "a", False), (1, "A", True), (2, "b", False), (3, "c", True), (4, "d", True)]
+    assert sorted(orders([*told, *again])) == [(1, "A", True), (1, "a", False), *answer[2:]]
+    assert of_key(orders([*told, *again, pg(140, 1, "a2", 95)])) == ["a", "A", "a2"]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +91,15 @@ def test_snapshots_and_truncates_speak_of_their_own_table():
     assert current == [1, 2, 7, 8]
     current = [key for key, _, current in orders([*other, *FIRST, *again, truncate]) if current]
     assert current == [1, 2]
+
+
+def test_one_truncate_of_several_tables_is_told_for_each():
+    """Of one statement, at one place; a table is none of them."""
+    told = [pg(50, 1, "a", 5, table="t"), pg(51, 2, "b", 5, table="u"), pg(52, 3, "c", 5, table="v")]
+    truncates = [pg(60, None, None, 9, "t", table=table) for table in ("t", "u")]
+    assert orders([*told, *truncates]) == [(1, "a", False), (2, "b", False), (3, "c", True)]
+    silver = decoded_silver(stream(), bronze([*told, *truncates]))
+    assert identity(stream()).decide(silver, silver)["_kept"].all()
 
 
 def test_a_snapshot_of_a_new_server_deletes_what_it_lacks_too():
