@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from assets.alone import Overlap
 from assets.placing import Moment
-from assets.verdicts import Against, Overlap
+from assets.verdicts import Against
 from resources.lake import Lake
 from sluice.compare.compared import Compared
 from sluice.contract import Stream

@@ -15,13 +15,14 @@ from uuid import uuid4
 
 import polars as pl
 
+from assets.alone import alone
 from assets.asked import Asked, Looked, Say, Work
 from assets.placing import Moment
 from assets.reconcile_database import look_at_database
 from assets.reconcile_log import compare_log
 from assets.reconcile_tables import look_at_tables
 from assets.repair import carry_out, finish, plan
-from assets.verdicts import Against, Verdict, alone, keep
+from assets.verdicts import Against, Verdict, keep
 from resources.lake import Lake
 from sluice.contract import Stream
 from sluice.errors import SourceError

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
+from assets.alone import alone
 from assets.asked import Asked
 from assets.reconcile import reconcile
-from assets.verdicts import DIFFERENCES_TABLE, VERDICTS_TABLE, alone, standing
+from assets.verdicts import DIFFERENCES_TABLE, VERDICTS_TABLE, standing
 from resources.lake import Lake
 from resources.table_compare import compare
 from resources.table_sides import Side
