@@ -31,7 +31,7 @@ def operation(row: Mapping[str, Any]) -> str:
 def source_of(row: Mapping[str, Any], connector: str) -> dict[str, Any]:
     """Gather what an unwrapped row tells of its source: `__source_lsn` as well as `__lsn`.
 
-    MySQL's `row` counts within an event: where `add.fields` does not ask for it, all its changes are the first.
+    MySQL's `row` counts within an event: where `add.fields` does not name it, each is the first.
     """
     told = {name.removeprefix(MARK): value for name, value in row.items() if name.startswith(MARK)}
     named = {
