@@ -43,7 +43,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Work:
-    """What a reconciliation works with; `folder` is for what must be copied to be read."""
+    """What a reconciliation works with.
+
+    `folder` is for what must be copied to be read; `sure` fails where another reconciliation may have begun.
+    """
 
     lake: Lake
     stream: Stream
@@ -52,6 +55,7 @@ class Work:
     kafka: Any
     run_id: str
     say: Say
+    sure: Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -148,20 +148,18 @@ def note(lake: Lake, stream: Stream, report: str, position: str, bounds: list[st
 
 
 def unfinished(lake: Lake, stream: Stream) -> tuple[list[str], set[int], str] | None:
-    """Give the ranges of the last one if it has no verdict, those found equal, and its position."""
+    """Give the ranges of the last one if it has no verdict, those found equal, and its position.
+
+    What was stopped before a later one ended has been looked at since.
+    """
     mine = pl.col("stream") == stream.name
     notes = lake.read(PROGRESS_TABLE).filter(mine).sort("kept_at").collect()
     if not notes.height:
         return None
-    report, bounds, position = notes.select("report", "bounds", "position").row(-1)
-    ended = (
-        lake.read(VERDICTS_TABLE)
-        .filter(mine & (pl.col("report") == report))
-        .select(pl.len())
-        .collect()
-        .item()
-    )
-    if ended:
+    report, bounds, position, kept = notes.select("report", "bounds", "position", "kept_at").row(-1)
+    later = (pl.col("source") == str(stream.source)) & (pl.col("began_at") >= kept)
+    ended = lake.read(VERDICTS_TABLE).filter(mine & ((pl.col("report") == report) | later))
+    if ended.select(pl.len()).collect().item():
         return None
     return bounds, set(notes.filter(pl.col("report") == report)["equal"].explode().drop_nulls()), position
 

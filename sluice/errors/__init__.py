@@ -43,6 +43,7 @@ from sluice.errors.lake import (
 from sluice.errors.sources import (
     DemoServerError,
     DownloadError,
+    LeaseLostError,
     MarkerLateError,
     ReconciliationRunsError,
     SourceError,
@@ -73,6 +74,7 @@ __all__ = [
     "LakeFullError",
     "LakeRefusedError",
     "LakeUnreachableError",
+    "LeaseLostError",
     "LedgerDiffersError",
     "MarkerLateError",
     "NotAChangeError",
