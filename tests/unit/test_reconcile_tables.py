@@ -297,7 +297,7 @@ def test_a_store_that_is_away_longer_than_the_lease_is_noticed(tmp_path, monkeyp
     lake = Lake(str(tmp_path / "lake"))
 
     def away(*_told):
-        raise LakeUnreachableError("the store", "away")
+        raise LakeUnreachableError("the lake", "the store", "away")
 
     monkeypatch.setattr(alone_module, "LEASE", 0.3)
     monkeypatch.setattr(alone_module, "_renewed", away)
