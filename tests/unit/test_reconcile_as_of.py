@@ -1,14 +1,17 @@
 """The lake as of a position: changes beyond it left out, and only the keys that nothing is known of."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
 from assets import before as before_module
+from assets.as_of_postgres import later
 from assets.before import Before
 from assets.images import image_upto
+from resources.data_files import DataFiles
 from resources.lake import Lake
+from resources.source_postgres import Visible
 from resources.table_sides import Side
 from sluice import Debezium, tables
 from sluice.dedupe import placed
@@ -112,8 +115,8 @@ def story(kind: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 @pytest.mark.parametrize("kind", ["plain", "old key", "new key", "truncate", "snapshot"])
 def test_rows_that_stood_are_those_that_folding_all_gives(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(before_module, "PIECE", 4)
-    silver, later = story(kind)
-    hidden = later.select(ROW_COORDINATES)
+    silver, coming = story(kind)
+    hidden = coming.select(ROW_COORDINATES)
     wanted = fold(silver.join(hidden, on=ROW_COORDINATES, how="anti"), STREAM).filter("is_current")
     before = Before(silver.lazy(), STREAM, hidden)
     assert before.reaches_all == (kind in ("truncate", "snapshot"))
@@ -137,3 +140,23 @@ def test_images_told_by_a_column_are_folded_as_of_then(tmp_path, monkeypatch):
     hidden = silver.filter(pl.col("load") == 3).select(ROW_COORDINATES)
     files = Before(silver.lazy(), stream, hidden).written(["id"], tmp_path)
     assert pl.read_parquet(files)["id"].sort().to_list() == list(range(2, 12))
+
+
+def test_what_a_snapshot_does_not_see_is_looked_for_file_by_file(tmp_path, monkeypatch):
+    """Old files are not opened; bytes that are no text are passed over."""
+    lake, now = Lake(str(tmp_path)), datetime.now(UTC)
+    for number, at in enumerate((now - timedelta(days=1), now, now)):
+        source = {"lsn": 1, "sequence": '["1", "1"]', "snapshot": "false"}
+        values = [{"source": source | {"txId": 10 * number + n}} for n in range(10)]
+        records = bronze([*values, b"\xff"], offset=list(range(11 * number, 11 * number + 11)))
+        records = records.with_columns(pl.lit(at).cast(tables.UTC_TIME).alias("timestamp"))
+        lake.commit(lake.ensure(tables.bronze(STREAM)), records)
+    opened: list[int] = []
+    read = DataFiles.read
+    monkeypatch.setattr(
+        DataFiles, "read", lambda files, paths: opened.append(len(paths)) or read(files, paths)
+    )
+    found = later(lake, STREAM, Visible("5:25:17", 0, now, now))
+    transactions = [17, 25, 26, 27, 28, 29]
+    assert found["_offset"].sort().to_list() == [11 * (n // 10) + n % 10 for n in transactions]
+    assert opened == [1, 1]
