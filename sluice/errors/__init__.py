@@ -44,6 +44,7 @@ from sluice.errors.lake import (
 from sluice.errors.sources import (
     DemoServerError,
     DownloadError,
+    LeaseLostError,
     MarkerLateError,
     ReconciliationRunsError,
     SourceError,
@@ -74,6 +75,7 @@ __all__ = [
     "LakeFullError",
     "LakeRefusedError",
     "LakeUnreachableError",
+    "LeaseLostError",
     "LedgerDiffersError",
     "LogCutError",
     "MarkerLateError",
