@@ -9,6 +9,7 @@ far as the log goes back; only commits that were folded ever leave it.
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -32,7 +33,6 @@ _AT: dict[str, pl.DataType] = {
 }
 _MANY = 20  # commits whose accounts were not folded
 _EVERY = pl.lit(value=True)
-_PLACE = ["epoch", "tile", "partition"]
 
 
 def announce(at: pl.DataFrame) -> str:
@@ -134,18 +134,16 @@ def told(lake: Lake, stream: Stream, layer: Layer, which: pl.Expr = _EVERY) -> p
 def current(
     lake: Lake, stream: Stream, layer: Layer, which: pl.Expr = _EVERY, columns: Sequence[str] = ()
 ) -> pl.LazyFrame:
-    """Read lazily the accounts that tell of today's tables; those of tiles decided anew are in memory.
+    """Read lazily the accounts that tell of today's tables; what decided tiles anew is held in memory.
 
     Returns:
         `accounts.RANGE` and the columns, as `accounts.current`.
     """
     rows = told(lake, stream, layer, which).select(list(dict.fromkeys([*accounts.RANGE, *columns])))
-    again = rows.filter(pl.col("generation") > 1).select(_PLACE).unique().collect(engine="streaming")
-    if again.is_empty():
+    newer = accounts.replacing(rows).collect(engine="streaming")
+    if newer.is_empty():
         return rows
-    mixed = rows.join(again.lazy(), on=_PLACE, how="semi").collect(engine="streaming")
-    once = rows.join(again.lazy(), on=_PLACE, how="anti")
-    return pl.concat([once, accounts.current(mixed).lazy()])
+    return rows.map_batches(partial(accounts.standing, newer=newer), streamable=True)
 
 
 def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:

@@ -131,8 +131,8 @@ def bronze_rules(stream: Stream) -> list[Rule]:
         lost = equations.holes(lake, stream)
         return lost if tiles is None else lost.filter(pl.col("tile").is_in(tiles))
 
-    def failed(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
-        return pl.concat([unequal(lake, None), holes(lake, None)], how="diagonal")
+    def failed(lake: Lake, tiles: Tiles) -> pl.DataFrame:
+        return pl.concat([unequal(lake, tiles), holes(lake, tiles)], how="diagonal")
 
     fills = "Records, gaps and holes fill the range of"
     return [

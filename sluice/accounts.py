@@ -20,7 +20,7 @@ ACCOUNTS = "sluice.accounts"
 Layer = Literal["bronze", "silver"]
 Kind = Literal["batch", "replay", "repair"]
 _TILE = ["stream", "layer", "epoch", "tile", "partition"]
-RANGE = (*_TILE, "kind", "generation", "first_offset", "next_offset")  # what `current` looks at
+RANGE = (*_TILE, "kind", "generation", "first_offset", "next_offset")  # what tells whether an account stands
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
@@ -148,16 +148,23 @@ def current(ledger: pl.DataFrame) -> pl.DataFrame:
     A range that is decided anew is cut where accounts begin and end, so a newer one that has the first offset
     of an older one has all of it; a replay tells of some records of a batch, and replaces none.
     """
-    number = pl.col("generation")
-    raised = ledger.select(number.min().over(_TILE) < number.max().over(_TILE)).to_series()
-    rows = ledger.filter(raised).sort("first_offset")
-    batches = rows.filter(pl.col("kind") != "replay")
-    for newer in batches["generation"].unique():
-        new = batches.filter(number == newer).select(*_TILE, "first_offset", _end="next_offset")
-        met = rows.join_asof(new, on="first_offset", by=_TILE, check_sortedness=False)
-        replaced = (pl.col("_end") > pl.col("first_offset")) & (number < newer)
+    return standing(ledger, replacing(ledger))
+
+
+def replacing(ledger: Frame) -> Frame:
+    """Keep the accounts that may take the place of older ones: few, where little was decided anew."""
+    return ledger.filter((pl.col("generation") > 1) & (pl.col("kind") != "replay")).select(RANGE)
+
+
+def standing(part: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
+    """Keep the accounts of a part of the ledger that none of those `replacing` has replaced."""
+    number, rows = pl.col("generation"), part.sort("first_offset")
+    for generation in newer["generation"].unique():
+        new = newer.filter(number == generation).select(*_TILE, "first_offset", _end="next_offset")
+        met = rows.join_asof(new.sort("first_offset"), on="first_offset", by=_TILE, check_sortedness=False)
+        replaced = (pl.col("_end") > pl.col("first_offset")) & (number < generation)
         rows = met.filter(~replaced.fill_null(value=False)).drop("_end")
-    return pl.concat([ledger.filter(~raised), rows]).rechunk()  # polars 2.1: `pl.format` and empty chunks
+    return rows.rechunk()  # polars 2.1: `pl.format` and empty chunks
 
 
 def unbalanced(ledger: Frame) -> Frame:

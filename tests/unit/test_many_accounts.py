@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from assets import equations, touched
+from assets import aftermath, equations, touched
 from assets.anew import in_doubt
 from assets.progress import Bounds
 from resources.lake import Lake
@@ -72,3 +72,21 @@ def test_what_is_asked_again_and_again_holds_only_what_it_finds(tmp_path, collec
     again = in_doubt(lake, silver, STREAM, OWNED, {HOURS[2]})
     assert set(again["tile"]) == {HOURS[2]}
     assert max(collected) == again.height < COUNT // 20
+
+
+def test_of_tiles_decided_anew_only_what_decided_them_is_held(tmp_path, collected):
+    """A replay tells of records of a batch, and replaces none."""
+    lake = Lake(str(tmp_path))
+    first = accounts("bronze", gaps=pl.lit(1))
+    second = {"generation": pl.lit(2, pl.Int32), "gaps": pl.lit(0, pl.Int64)}
+    anew = first.filter(tile=HOURS[1], partition=5).with_columns(**second)
+    replay = first.filter(tile=HOURS[2]).head(3).with_columns(**second, kind=pl.lit("replay"))
+    lake.commit(lake.ensure(LEDGER_TABLE), pl.concat([first, anew, replay]))
+    counted = pl.col("gaps").sum(), pl.len()
+    told = aftermath.current(lake, STREAM, "bronze", columns=["gaps"]).group_by("tile").agg(counted).collect()
+    assert max(collected) <= max(anew.height, len(HOURS))
+    size = dict(first.group_by("tile").len().iter_rows())
+    wanted = {tile: (count, count) for tile, count in size.items()}
+    wanted[HOURS[1]] = (size[HOURS[1]] - anew.height, size[HOURS[1]])
+    wanted[HOURS[2]] = (size[HOURS[2]], size[HOURS[2]] + 3)
+    assert {tile: (gaps, count) for tile, gaps, count in told.iter_rows()} == wanted
