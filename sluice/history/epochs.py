@@ -153,8 +153,9 @@ def _contradicts(epoch: _Epoch, change: _Told) -> tuple[bool, bool]:
 
 def _slack(one: _Told, other: _Told) -> int:
     """Give how much later a snapshot may tell a row than its place; PostgreSQL's tells when it began."""
-    server = one.server if other.read else other.server
-    return READING if one.read != other.read and server is not None else 0
+    change = one if other.read else other
+    behind = "~" in change.place  # of a snapshot that could not see it (`sluice.history.opening`)
+    return READING if one.read != other.read and (behind or change.server is not None) else 0
 
 
 def _differ(one: str | None, other: str | None) -> bool:
