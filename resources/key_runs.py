@@ -1,8 +1,8 @@
 """A run: the hashes of the keys in some immutable data files, each with the file that it came from.
 
 Decides how hashes are looked up and kept: as they came and in memory while they are few, else in order in a
-file that is mapped, never loaded. A kept run is derived data: whatever is wrong with its file, by length or check sum, means that there
-is none. It refuses to know what was hashed, or how.
+file that is mapped, never loaded. A kept run is derived data: whatever is wrong with its file, by length or
+check sum, means that there is none. It refuses to know what was hashed, or how.
 """
 
 import json
