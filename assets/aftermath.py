@@ -8,6 +8,7 @@ far as the log goes back; only commits that were folded ever leave it.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -29,9 +30,9 @@ _AT: dict[str, pl.DataType] = {
     **{name: LEDGER[name] for name in ("epoch", "partition")},
     "offset": pl.Int64(),
 }
-
-
 _MANY = 20  # commits whose accounts were not folded
+_EVERY = pl.lit(value=True)
+_PLACE = ["epoch", "tile", "partition"]
 
 
 def announce(at: pl.DataFrame) -> str:
@@ -116,31 +117,50 @@ def _at(text: str) -> pl.DataFrame:
     return pl.DataFrame(json.loads(text), schema=_AT, orient="row")
 
 
-def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
-    """Read a stream's accounts of one layer: those folded, and those that wait in the commits."""
-    mine = (pl.col("stream") == stream.name) & (pl.col("layer") == layer)
-    told = lake.open(LEDGER_TABLE.name)  # one version of it: others may fold more as this reads
-    every = pl.LazyFrame(schema=LEDGER) if told is None else lake.scan(told)
-    handle = lake.open(f"{layer}/{stream.name}")
-    last = -1 if told is None else _last(told, stream, layer)
-    waiting = [] if handle is None else history(handle, last)
-    return pl.concat([every.filter(mine).collect().select(list(LEDGER)), accounts.folded(waiting)])
+def told(lake: Lake, stream: Stream, layer: Layer, which: pl.Expr = _EVERY) -> pl.LazyFrame:
+    """Read a stream's accounts of one layer lazily: those folded, and those that wait in the commits.
 
-
-def rebuilt(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
-    """Make a stream's accounts of one layer again: of every commit that the log still has, from the commit.
-
-    Commits leave the log only after their accounts were folded: of those the ledger itself is the record.
+    There are as many as commits times partitions: ask for some (`which`), and collect what is needed of them.
     """
-    stands = ledger(lake, stream, layer)
+    mine = (pl.col("stream") == stream.name) & (pl.col("layer") == layer) & which
+    folded = lake.open(LEDGER_TABLE.name)  # one version of it: others may fold more as this reads
+    every = pl.LazyFrame(schema=LEDGER) if folded is None else lake.scan(folded)
     handle = lake.open(f"{layer}/{stream.name}")
-    remaining = [] if handle is None else history(handle)
-    first = remaining[0]["version"] if remaining else 0
-    return pl.concat([stands.filter(pl.col("table_version") < first), accounts.folded(remaining)])
+    last = -1 if folded is None else _last(folded, stream, layer)
+    waiting = accounts.folded([] if handle is None else history(handle, last))
+    return pl.concat([every.select(list(LEDGER)), waiting.lazy()]).filter(mine)
+
+
+def current(
+    lake: Lake, stream: Stream, layer: Layer, which: pl.Expr = _EVERY, columns: Sequence[str] = ()
+) -> pl.LazyFrame:
+    """Read lazily the accounts that tell of today's tables; those of tiles decided anew are in memory.
+
+    Returns:
+        `accounts.RANGE` and the columns, as `accounts.current`.
+    """
+    rows = told(lake, stream, layer, which).select(list(dict.fromkeys([*accounts.RANGE, *columns])))
+    again = rows.filter(pl.col("generation") > 1).select(_PLACE).unique().collect(engine="streaming")
+    if again.is_empty():
+        return rows
+    mixed = rows.join(again.lazy(), on=_PLACE, how="semi").collect(engine="streaming")
+    once = rows.join(again.lazy(), on=_PLACE, how="anti")
+    return pl.concat([once, accounts.current(mixed).lazy()])
+
+
+def ledger(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
+    """Read all of a stream's accounts of one layer into memory."""
+    return told(lake, stream, layer).collect()
 
 
 def ledger_is_whole(lake: Lake, stream: Stream, layer: Layer) -> bool:
-    """Tell whether the ledger, made again from the commits that there are, equals the one that stands."""
+    """Tell whether the ledger equals the one that the commits give which the log still has.
+
+    Commits leave the log only after their accounts were folded: of those the ledger itself is the record.
+    """
+    handle = lake.open(f"{layer}/{stream.name}")
+    remaining = [] if handle is None else history(handle)
+    first = remaining[0]["version"] if remaining else 0
     order = ["table_version", "tile", "partition", "first_offset"]
-    stands, made = ledger(lake, stream, layer), rebuilt(lake, stream, layer)
-    return stands.sort(order).equals(made.sort(order))
+    stands = told(lake, stream, layer, pl.col("table_version") >= first).collect()
+    return stands.sort(order).equals(accounts.folded(remaining).sort(order))

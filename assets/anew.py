@@ -15,9 +15,11 @@ from itertools import chain, pairwise
 import polars as pl
 from deltalake import DeltaTable
 
+from assets import aftermath
 from assets.needed import Owned
 from assets.portions import cut
 from assets.progress import Bounds, position
+from resources.lake import Lake
 from resources.transactions import transactions
 from sluice.accounts import Slice
 from sluice.contract import Stream
@@ -73,6 +75,21 @@ def turns(handle: DeltaTable, stream: Stream, tile: str) -> int:
     return transactions(handle).get(turn_id(stream, tile), 0)
 
 
+def in_doubt(
+    lake: Lake, silver: DeltaTable, stream: Stream, owned: Sequence[Bounds], again: Collection[str]
+) -> pl.DataFrame:
+    """Read the accounts that `due_anew` looks at: of those tiles that are not as a first decision left them.
+
+    These are named in `again`, bear a generation, or were decided by other rules.
+    """
+    tiles = {bound.tile for bound in owned}
+    of_others = pl.col("tile").is_in(tiles) & (pl.col("code_version") != stream.code_version)
+    others = aftermath.told(lake, stream, "silver", of_others).select("tile").unique()
+    found = set(others.collect(engine="streaming")["tile"])
+    found |= {tile for tile in tiles if tile in again or generation(silver, stream, tile) > 1}
+    return aftermath.current(lake, stream, "silver", pl.col("tile").is_in(found), ["code_version"]).collect()
+
+
 def due_anew(
     silver: DeltaTable,
     stream: Stream,
@@ -86,7 +103,7 @@ def due_anew(
         silver: the table as it is.
         stream: the contract.
         owned: the bounds of the tiles.
-        told: silver's accounts that tell of today's tables (`sluice.accounts.current`).
+        told: silver's accounts of them that tell of today's tables, as far as they are `in_doubt`.
         again: tiles that are to be decided anew, whatever decided them.
     """
     batches = told.filter(pl.col("kind") != "replay")  # its records are told by a batch, too

@@ -7,7 +7,7 @@ shows that is each database's own matter, and so is which changes are later (`as
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import polars as pl
@@ -18,6 +18,7 @@ from assets.ingest import Limits, ingest
 from assets.progress import position
 from assets.refine import refine
 from assets.repair import due
+from resources.data_files import DataFiles
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import tables
@@ -26,6 +27,7 @@ from sluice.errors import MarkerLateError, TopicMissingError
 
 WAIT = 120.0  # seconds for the connector
 _LOOK = 0.2  # seconds between two looks
+_ROUNDED = 1000  # microseconds by which the log may tell of an earlier time than a file has
 _LIMITS = Limits(500_000, 256 << 20)
 Say = Callable[[str], None]
 
@@ -97,6 +99,21 @@ def catch_up(
                 reached[bound.partition] = max(at, reached.get(bound.partition, 0))
         if behind := {p: end for p, end in ends.items() if end > reached.get(p, 0)}:
             raise MarkerLateError(stream.name, f"{layer.name} up to {behind}", 0)
+
+
+def recent(lake: Lake, stream: Stream, since: datetime) -> Iterator[pl.LazyFrame]:
+    """Give the records of bronze since a time, or of no known time, file by file: memory is that of one."""
+    handle = lake.open(tables.bronze(stream).name)
+    if handle is None:
+        return
+    files = DataFiles(lake, handle)
+    least = pl.lit(since).cast(tables.UTC_TIME)
+    listed = files.listed(["max.timestamp", "null_count.timestamp"])
+    untold = pl.col("max.timestamp").is_null() | (pl.col("null_count.timestamp").ne_missing(0))
+    likely = listed.filter(untold | (pl.col("max.timestamp") >= least.dt.epoch("us") - _ROUNDED))
+    for path in likely["path"]:
+        told = (pl.col("timestamp") >= least).fill_null(value=True)
+        yield files.read([path]).filter(told).with_columns(texts("value"))
 
 
 def texts(name: str) -> pl.Expr:

@@ -72,11 +72,14 @@ def later(lake: Lake, stream: Stream, time: Timestamp) -> pl.DataFrame:
 
     They were written to Kafka since, but for how much the clocks differ.
     """
-    since = pl.lit(time.as_datetime() - SKEW).cast(tables.UTC_TIME)
-    recent = lake.read(tables.bronze(stream)).filter((pl.col("timestamp") >= since).fill_null(value=True))
-    told = recent.with_columns(as_of.texts("value"))
-    found = told.filter((_time(pl.col("value")) > _number(time)).fill_null(value=False))
-    return found.select(pl.col(name[1:]).alias(name) for name in ROW_COORDINATES).collect()
+    is_later = (_time(pl.col("value")) > _number(time)).fill_null(value=False)
+    told = [pl.col(name[1:]).alias(name) for name in ROW_COORDINATES]
+    parts = [
+        records.filter(is_later).select(told).collect(engine="streaming")
+        for records in as_of.recent(lake, stream, time.as_datetime() - SKEW)
+    ]
+    none = pl.DataFrame(schema={name: tables.silver(stream).columns[name] for name in ROW_COORDINATES})
+    return pl.concat([none, *parts])
 
 
 def _number(time: Timestamp) -> int:

@@ -45,18 +45,21 @@ def later(lake: Lake, stream: Stream, visible: Visible) -> pl.DataFrame:
     A transaction that the snapshot does not see was committed after the oldest one began that ran then, so
     its records were written to Kafka since. What a connector read itself counts by its place in the log.
     """
-    since = pl.lit(visible.oldest - SKEW).cast(tables.UTC_TIME)
-    recent = lake.read(tables.bronze(stream)).filter((pl.col("timestamp") >= since).fill_null(value=True))
     value = pl.col("value")
-    found = (
-        recent.with_columns(as_of.texts("value"))
-        .filter(value.is_not_null())
-        .select(
-            *(pl.col(name[1:]).alias(name) for name in ROW_COORDINATES),
-            *(_member(value, name).alias(name) for name in ("txId", "lsn", "sequence", "snapshot")),
-        )
-    )
-    rows = found.collect()
+    told = [
+        *(pl.col(name[1:]).alias(name) for name in ROW_COORDINATES),
+        *(_member(value, name).alias(name) for name in ("txId", "lsn", "sequence", "snapshot")),
+    ]
+    parts = [
+        _unseen(records.filter(value.is_not_null()).select(told).collect(engine="streaming"), visible)
+        for records in as_of.recent(lake, stream, visible.oldest - SKEW)
+    ]
+    none = pl.DataFrame(schema={name: tables.silver(stream).columns[name] for name in ROW_COORDINATES})
+    return pl.concat([none, *parts])
+
+
+def _unseen(rows: pl.DataFrame, visible: Visible) -> pl.DataFrame:
+    """Give the changes among some that a snapshot does not see (columns ROW_COORDINATES)."""
     reads = ~pl.col("snapshot").is_in(["false"]).fill_null(value=True)
     place = pl.coalesce("lsn", pl.col("sequence").str.extract(r'"([0-9]+)"\]$')).cast(pl.Int64, strict=False)
     whole = pl.col("txId").cast(pl.Int64, strict=False)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from assets.alone import Overlap
 from assets.placing import Moment
-from assets.verdicts import Against, Overlap
+from assets.verdicts import Against
 from resources.lake import Lake
 from sluice.compare.compared import Compared
 from sluice.contract import Stream
@@ -42,7 +43,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Work:
-    """What a reconciliation works with; `folder` is for what must be copied to be read."""
+    """What a reconciliation works with.
+
+    `folder` is for what must be copied to be read; `sure` fails where another reconciliation may have begun.
+    """
 
     lake: Lake
     stream: Stream
@@ -51,6 +55,7 @@ class Work:
     kafka: Any
     run_id: str
     say: Say
+    sure: Callable[[], None]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from assets.progress import Bounds, seal
 from resources.kafka import KafkaResource, Topic
 from resources.lake import Lake
 from sluice.contract import Stream
-from sluice.errors import PartitionsChangedError, TopicMissingError, TopicRecreatedError
+from sluice.errors import LogCutError, PartitionsChangedError, TopicMissingError, TopicRecreatedError
 from sluice.partitions import Window
 from sluice.tables import REPAIR, TILES, TILES_TABLE
 from sluice.tiles import bounds, first_offset
@@ -70,6 +70,7 @@ def ensure(
 
     Raises:
         TopicRecreatedError: the topic has another id than the one that was read before.
+        LogCutError: a log ends before the tile that is to be bounded begins, or before what bronze has of it.
         TopicMissingError: there is none; it says what the lake keeps of it.
         PartitionsChangedError: the lake was built with other partitions.
     """
@@ -163,6 +164,8 @@ def _plan(
         else:
             first = first_offset(log, _milliseconds(stream.partitions.first))
         begin = max(first, reached.get(partition, first))
+        if log.high < begin:
+            raise LogCutError(stream.name, topic.name, partition, begin, log.high, stream.epoch)
         ends = bounds(log, begin, [_milliseconds(w.end) for w in passed], _milliseconds(now))
         return [
             {"tile": window.tile, "partition": partition, "first_offset": begin, "next_offset": end}

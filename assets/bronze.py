@@ -127,8 +127,12 @@ def bronze_rules(stream: Stream) -> list[Rule]:
     def unequal(lake: Lake, tiles: Tiles) -> pl.DataFrame:
         return proofs.unequal(lake, stream, "bronze", tiles)
 
-    def holes(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
-        return equations.holes(lake, stream)
+    def holes(lake: Lake, tiles: Tiles) -> pl.DataFrame:
+        lost = equations.holes(lake, stream)
+        return lost if tiles is None else lost.filter(pl.col("tile").is_in(tiles))
+
+    def failed(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
+        return pl.concat([unequal(lake, None), holes(lake, None)], how="diagonal")
 
     fills = "Records, gaps and holes fill the range of"
     return [
@@ -136,9 +140,9 @@ def bronze_rules(stream: Stream) -> list[Rule]:
         Rule("offsets_accounted_for", f"{fills} each tile of the run (equation 2).", unequal),
         Rule(
             "nothing_lost",
-            "No record was gone before it was read, or the loss is acknowledged.",
+            "No record of the run's tiles was gone before it was read, or the loss is acknowledged.",
             holes,
             live=True,
         ),
-        Rule("no_tile_left_failed", f"{fills} every tile, also older ones.", unequal, "standing"),
+        Rule("no_tile_left_failed", f"{fills} every tile, and nothing was lost.", failed, "standing"),
     ]

@@ -68,7 +68,7 @@ class Run:
         """Make what follows each stream."""
         names = [stream.name for stream in self.streams]
         alone = self.options.until == "caught_up"  # takes what there is
-        worker = f"{self.run_id[:8]}-{uuid4().hex[:6]}"
+        worker = worker_of(self.run_id) + uuid4().hex[:6]
         self._leases = None if alone else Leases(self.lake, worker, names, self.options.lease)
         self._flows = [self._flow(stream) for stream in self.streams]
         self._upkeeps = [Upkeep(self.lake, flow, self.say, self.options.keeping) for flow in self._flows]
@@ -178,6 +178,11 @@ class Run:
         for upkeep, reports in zip(self._upkeeps, self._reports, strict=True):
             for told in reports.due(upkeep.taken(), last=last):
                 self._heard.put(told)
+
+
+def worker_of(run_id: str) -> str:
+    """Give how the names of a run's workers begin, by which it holds its leases."""
+    return f"{run_id[:8]}-"
 
 
 def _both(one: Callable[[Refined], None], other: Callable[[Refined], None], done: Refined) -> None:

@@ -64,10 +64,7 @@ def dimension_checks(stream: Changes) -> dg.AssetChecksDefinition:
         return broken_intervals(lake, stream)
 
     def spread(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
-        of_log = (pl.col("_bucket") != EVERY_BUCKET) & (pl.col("_partition") != REPAIR_PARTITION)
-        changes = lake.read(tables.silver(stream)).filter(of_log)
-        seen = changes.group_by(stream.keys).agg(partitions=pl.col("_partition").n_unique())
-        return seen.filter(pl.col("partitions") > 1).collect()
+        return spread_keys(lake, stream)
 
     def nulls(lake: Lake, _tiles: Tiles) -> pl.DataFrame:
         return forbidden_nulls(lake.read(tables.dimension(stream)), stream).collect()
@@ -100,6 +97,19 @@ def broken_intervals(lake: Lake, stream: Changes) -> pl.DataFrame:
         keys = mine.select(stream.keys).unique()
         strange = keys.filter(buckets(keys, stream.keys) != bucket)
         found.append(strange.with_columns(broken=pl.lit("a key in another bucket than its own")))
+    return pl.concat(found)
+
+
+def spread_keys(lake: Lake, stream: Changes) -> pl.DataFrame:
+    """List the keys that more than one Kafka partition tells of, reading one bucket after the other."""
+    changes = lake.read(tables.silver(stream)).filter(pl.col("_partition") != REPAIR_PARTITION)
+    every = changes.select(pl.col("_bucket").unique()).collect().to_series().sort()
+    schema = {name: stream.column(name).storage for name in stream.keys} | {"partitions": pl.UInt32()}
+    found = [pl.DataFrame(schema=schema)]
+    for bucket in every.filter(every != EVERY_BUCKET):
+        mine = changes.filter(pl.col("_bucket") == bucket).group_by(stream.keys)
+        seen = mine.agg(partitions=pl.col("_partition").n_unique()).filter(pl.col("partitions") > 1)
+        found.append(seen.collect(engine="streaming"))
     return pl.concat(found)
 
 

@@ -32,19 +32,29 @@ _TILE = ["tile", "epoch", "partition"]
 
 def unbalanced(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
     """Give the accounts of a layer that break the first equation."""
-    return accounts.unbalanced(aftermath.ledger(lake, stream, layer))
+    return accounts.unbalanced(aftermath.told(lake, stream, layer)).collect(engine="streaming")
 
 
 def holes(lake: Lake, stream: Stream) -> pl.DataFrame:
-    """Give the accounts that tell of records gone before they were read, but for those acknowledged.
+    """Give where records were gone before they were read, more of them than were acknowledged there.
+
+    Counts are compared: a tile that is replaced has other accounts, and may have lost more.
 
     Returns:
-        `tile, epoch, partition, first_offset, next_offset, holes`.
+        `tile, epoch, partition, first_offset, next_offset, holes`: the range in which they were, and how many
+        nobody acknowledged.
     """
-    told = accounts.current(aftermath.ledger(lake, stream, "bronze")).filter(pl.col("holes") > 0)
-    known = lake.read(ACKNOWLEDGED_TABLE).filter(pl.col("stream") == stream.name).collect()
-    lost = told.join(known, on=[*_TILE, "first_offset"], how="anti")
-    return lost.select(*_TILE, "first_offset", "next_offset", "holes").sort(_TILE)
+    lossy = aftermath.told(lake, stream, "bronze", pl.col("holes") > 0).select("tile").unique()
+    tiles = lossy.collect(engine="streaming")["tile"]
+    here = pl.col("tile").is_in(tiles.implode())
+    current = aftermath.current(lake, stream, "bronze", here, ["holes"])
+    counted = pl.col("first_offset").min(), pl.col("next_offset").max(), pl.col("holes").sum()
+    lost = current.filter(pl.col("holes") > 0).group_by(_TILE).agg(*counted)
+    known = lake.read(ACKNOWLEDGED_TABLE).filter((pl.col("stream") == stream.name) & here)
+    told = lost.join(known.group_by(_TILE).agg(known=pl.col("holes").sum()), on=_TILE, how="left")
+    left = told.with_columns(pl.col("holes") - pl.col("known").fill_null(0)).filter(pl.col("holes") > 0)
+    columns = (*_TILE, "first_offset", "next_offset", "holes")
+    return left.select(columns).collect(engine="streaming").sort(_TILE)
 
 
 def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = None) -> pl.DataFrame:
@@ -63,8 +73,8 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     mine = pl.lit(value=True) if tiles is None else pl.col("tile").is_in(list(tiles))
     rows = _scan(lake, handle, tables.bronze(stream))
     version = -1 if handle is None else int(handle.version())  # others may commit as this is counted
-    every = aftermath.ledger(lake, stream, "bronze").filter(pl.col("table_version") <= version)
-    told = accounts.current(every).filter(mine)
+    seen = mine & (pl.col("table_version") <= version)
+    told = aftermath.current(lake, stream, "bronze", seen, ["gaps", "holes"])
     inside = pl.col("offset").is_between(pl.col("first"), pl.col("stop"), closed="left")
 
     def counts(part: pl.Expr) -> pl.DataFrame:
@@ -79,7 +89,7 @@ def bronze_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
     if tiles is None:
         parts.append(counts(~pl.col("tile").is_in(stops["tile"].unique().implode())))
     counted = pl.concat(parts).group_by(_TILE).sum() if parts else counts(pl.lit(value=False))
-    missing = told.group_by(_TILE).agg(pl.col("gaps", "holes").sum())
+    missing = told.group_by(_TILE).agg(pl.col("gaps", "holes").sum()).collect(engine="streaming")
     joined = (
         stops.join(counted, on=_TILE, how="full", coalesce=True)
         .join(missing, on=_TILE, how="left")
@@ -147,8 +157,9 @@ def silver_unequal(lake: Lake, stream: Stream, tiles: Sequence[str] | None = Non
         )
 
     parts = [counts(part) for part in _parts(stops)] or [counts(pl.lit(value=False))]
-    told = accounts.current(aftermath.ledger(lake, stream, "silver"))
     of_tile = pl.concat(parts).group_by("tile").sum()
+    here = pl.col("tile").is_in(of_tile["tile"].implode())
+    told = aftermath.current(lake, stream, "silver", here, ["tombstones", "ignored"])
     joined = of_tile.join(_rest(told), on="tile", how="left").fill_null(0)
     adds_up = pl.col("records") == pl.sum_horizontal("rows", "losers", "quarantined", "rest")
     broken = joined.filter(~adds_up | (pl.col("twice") > 0) | (pl.col("strangers") > 0))
@@ -238,9 +249,10 @@ def _decided(lake: Lake, stream: Stream, silver: DeltaTable, at: pl.DataFrame) -
     return at.join(ends, on=_TILE[1:]).filter(inside).select(at.columns)
 
 
-def _rest(told: pl.DataFrame) -> pl.DataFrame:
+def _rest(told: pl.LazyFrame) -> pl.DataFrame:
     """Count the records that leave no row, by tile."""
-    return told.group_by("tile").agg(rest=(pl.col("tombstones") + pl.col("ignored")).sum())
+    rest = (pl.col("tombstones") + pl.col("ignored")).sum()
+    return told.group_by("tile").agg(rest=rest).collect(engine="streaming")
 
 
 def over_quarantined(lake: Lake, stream: Stream) -> pl.DataFrame:
@@ -249,13 +261,13 @@ def over_quarantined(lake: Lake, stream: Stream) -> pl.DataFrame:
     Returns:
         `tile, records, quarantined, share`.
     """
-    refused = lake.read(tables.quarantine(stream)).filter(pl.col("resolved_at").is_null())
-    read = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(pl.col("kind") == "batch")
+    rows = lake.read(tables.quarantine(stream)).filter(pl.col("resolved_at").is_null())
+    refused = rows.group_by("tile").agg(quarantined=pl.len().cast(pl.Int64)).collect(engine="streaming")
+    here = pl.col("tile").is_in(refused["tile"].implode())
+    told = aftermath.current(lake, stream, "silver", here, ["read"]).filter(pl.col("kind") == "batch")
+    read = told.group_by("tile").agg(records=pl.col("read").sum()).collect(engine="streaming")
     return (
-        refused.group_by("tile")
-        .agg(quarantined=pl.len().cast(pl.Int64))
-        .collect()
-        .join(read.group_by("tile").agg(records=pl.col("read").sum()), on="tile")
+        refused.join(read, on="tile")
         .with_columns(share=pl.col("quarantined") / pl.col("records"))
         .filter(pl.col("share") > stream.max_quarantined)
         .select("tile", "records", "quarantined", "share")

@@ -16,13 +16,14 @@ from time import monotonic
 
 import polars as pl
 
-from assets import bounds
+from assets import bounds, logs
 from assets.ahead import ahead
 from assets.anew import generation
 from assets.freshness import Freshness
 from assets.ingest import TILES_AT_ONCE, Ingested, Limits, append
 from assets.needed import Owned, known, needed
 from assets.portions import AT_ONCE, cut, portion
+from assets.races import pause
 from assets.refine import Refined, Work, decide, grouped, judgement, read_bronze, refine, undecided
 from resources.intents import Courtesy
 from resources.kafka import Batch, KafkaResource
@@ -36,6 +37,7 @@ from sluice.judged import Judged
 Appended = tuple[pl.DataFrame, list[Owned]]  # rows of bronze, and the slices that they fill
 _IDLE = 1.0  # seconds between two looks of a worker that has no partition
 _PAUSE = 1.0  # seconds after a failure that may pass
+_MET = 3  # lost races that a worker pauses for when it meets another: that one goes on meanwhile
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Flow:
     freshness: Freshness = field(default_factory=Freshness)
     partitions: tuple[int, ...] = ()
     _mended: bool = False
+    _failing: float | None = None  # since when
 
     def __post_init__(self) -> None:
         """Know who asks this writer to give way."""
@@ -84,13 +87,14 @@ class Flow:
     def run(self, stop: Event, *, caught_up: bool = False) -> None:
         """Follow the log until stopped; with `caught_up` until all that stands there now is in silver.
 
-        A failure that may pass is waited out for as long as the pace's patience says.
+        A failure that may pass is waited out for as long as the pace's patience says: from its first time
+        until something is committed, or nothing is left to do.
 
         Raises:
             SluiceError: what a permanent failure, or one that lasts, is.
         """
         goals: Mapping[int, int] | None = None
-        self._moved, self._stop = monotonic(), stop
+        self._failing, self._stop = None, stop
         while not stop.is_set():
             try:
                 if caught_up and goals is None:
@@ -99,8 +103,11 @@ class Flow:
                     return
             except StaleWriterError as error:
                 self.say(f"{self.stream.name}: another run was faster; going on where it is ({error})")
+                stop.wait(pause(_MET))
             except RetryableError as error:
-                if monotonic() - self._moved > self.pace.patience:
+                now = monotonic()
+                self._failing = now if self._failing is None else self._failing
+                if now - self._failing > self.pace.patience:
                     raise
                 self.say(f"{self.stream.name}: {error}; trying again")
                 stop.wait(_PAUSE)
@@ -117,10 +124,12 @@ class Flow:
         if not mine:
             stop.wait(_IDLE)
             return False
-        self._roll(mine)
-        self._mend()
+        self._mend(self._roll(mine))
         self._even_out(mine)
         places = {partition: self._needed[partition].place(0) for partition in mine}
+        marks = logs.watermarks(self.lake, self.kafka, self.stream, mine)
+        if all(places[partition] >= mark.stable for partition, mark in marks.items()):
+            self._failing = None
         if goals is not None and all(places[p] >= goals.get(p, 0) for p in mine):
             return True
         with closing(self.kafka.tail(self.stream.topic, places)) as reader:
@@ -130,7 +139,7 @@ class Flow:
                 for judged, owned in judgements:
                     self._settle(judged, owned)
                     del judged  # batches are large: none is held while the next is waited for
-                    self._moved = monotonic()
+                    self._failing = None
                     if stop.is_set():
                         break
         return False
@@ -140,6 +149,8 @@ class Flow:
     ) -> Iterator[Batch]:
         """Read what comes within an interval, as long as the same partitions are ours and goals are ahead."""
         while not stop.is_set() and set(self.share(self.partitions)) == mine:
+            if self.clock() >= self._rolls_at:  # the tile's end is written also where no more records come
+                return
             places = reader.positions
             if goals is not None and all(place >= goals.get(p, 0) for p, place in places.items()):
                 return
@@ -183,18 +194,18 @@ class Flow:
             chosen = set(names[start : start + TILES_AT_ONCE])
             yield [owned for owned in found if owned[0].tile in chosen]
 
-    def _roll(self, mine: Collection[int]) -> None:
-        """Write the bounds up to the tile of this moment; see what bronze lacks of each partition."""
+    def _roll(self, mine: Collection[int]) -> str:
+        """Write the bounds up to the tile of this moment; see what bronze lacks; give that tile."""
         now = self.clock()
         current = self.stream.partitions.tile_at(now)
         bounds.ensure(self.lake, self.kafka, self.stream, [current], now)
         self._rolls_at = self.stream.partitions.window(current).end
         self._needed = needed(self.lake, self.stream, mine)
+        return current
 
-    def _mend(self) -> None:
+    def _mend(self, current: str) -> None:
         """Once in a run: hold the open tile against its bronze and today's contract."""
         if not self._mended and self.leads():
-            current = self.stream.partitions.tile_at(self.clock())
             limits = Limits(self.pace.rows, self.pace.bytes)
             refine(self.lake, self.stream, [current], run_id=self.run_id, limits=limits, say=self.say)
         self._mended = True
@@ -213,7 +224,7 @@ class Flow:
     def _read_and_settle(self, owned: Sequence[Owned]) -> None:
         rows = read_bronze(self.lake, self.stream, [piece for _, piece in owned])
         self._settle(judgement(self.stream, rows), owned)
-        self._moved = monotonic()
+        self._failing = None
 
     def _give_way(self, table: int) -> None:
         """Let a slower writer of the table (0: bronze, 1: silver) that lost races go first, once."""

@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 import polars as pl
 from deltalake import DeltaTable
 
-from assets import aftermath, bounds
+from assets import aftermath, bounds, logs
 from assets.ahead import ahead
 from assets.bounds import Bounds
 from assets.progress import is_sealed, open_fence, position, progress_id
+from assets.races import Races
 from resources.kafka import Batch, KafkaResource, Watermarks
-from resources.lake import ATTEMPTS, Lake
+from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Account, Slice
 from sluice.contract import Stream
@@ -70,18 +71,21 @@ def ingest(  # the rest is told in the text
         what was committed by this run.
 
     Raises:
-        KafkaUnreachableError, TopicMissingError, TopicRecreatedError, KafkaReadError: as they say.
+        KafkaUnreachableError, TopicMissingError, KafkaReadError: as they say.
+        TopicRecreatedError, LogCutError: the log is another one than before, or ends before what was read.
         OpenTransactionError: a tile's end is behind an open transaction; what could be read is committed.
-        LakeError, RaceLostError: the lake failed; all commits so far stand.
+        LakeError: the lake failed; all commits so far stand.
+        RaceLostError: other runs commit the same tiles, and were always faster.
     """
 
     def look() -> tuple[list[Bounds], dict[int, Watermarks]]:
         found = bounds.ensure(lake, kafka, stream, wanted, now or datetime.now(UTC))
-        return found, kafka.watermarks(stream.topic, sorted({b.partition for b in found}))
+        return found, logs.watermarks(lake, kafka, stream, {b.partition for b in found})
 
     owned, marks = look()
     done = Ingested(sorted({b.tile for b in owned}))
-    for _ in range(ATTEMPTS):
+    races = Races(f"bronze/{stream.name}", say)
+    while True:
         stable = {partition: mark.stable for partition, mark in marks.items()}
         handle = lake.ensure(tables.bronze(stream))
         runs = _runs(stream, handle, owned, stable, limits.rows)
@@ -95,8 +99,8 @@ def ingest(  # the rest is told in the text
                     for batch in batches:
                         append(lake, stream, batch, ranges, run_id, done)
                         say(f"bronze/{stream.name}: {done.rows} records so far, in {_place(done, ranges)}")
-        except StaleWriterError:  # another run commits the same tiles, or closed one: go on from where it is
-            say(f"bronze/{stream.name}: another run was faster; reading its progress")
+        except StaleWriterError as error:  # another run commits the same tiles, or closed one: go on from it
+            races.lose(error, len(done.slices))
             owned, marks = look()
     lows = {partition: mark.low for partition, mark in marks.items()}
     if before := _left_out(lake, stream, owned, lows):
@@ -105,6 +109,8 @@ def ingest(  # the rest is told in the text
     bounds.close(lake, stream, _complete(stream, handle, owned, stable))
     aftermath.finish(lake, stream, "bronze")
     _refuse_blocked(kafka, stream, owned, stable)
+    if held := _held(kafka, stream, owned, marks):
+        done.notes.append(f"an open transaction holds {held}")
     return done
 
 
@@ -142,6 +148,16 @@ def _refuse_blocked(
         if bound.next_offset is not None and bound.next_offset > limit:
             blocking = kafka.open_transactions(stream.topic, bound.partition)
             raise OpenTransactionError(stream.topic, bound.partition, bound.next_offset, limit, blocking)
+
+
+def _held(
+    kafka: KafkaResource, stream: Stream, owned: Iterable[Bounds], before: Mapping[int, Watermarks]
+) -> str:
+    """Say which open tiles an open transaction has held back since the run looked first."""
+    waiting = {b.partition for b in owned if b.next_offset is None}
+    waiting -= {p for p in waiting if before[p].stable == before[p].high}
+    marks = kafka.watermarks(stream.topic, sorted(waiting)) if waiting else {}
+    return logs.held(kafka, stream, {p: m for p, m in marks.items() if m.stable == before[p].stable})
 
 
 def _runs(

@@ -80,6 +80,16 @@ def followed(lake: Lake, now: datetime | None = None) -> dict[str, set[str]]:
     return {} if handle is None else _alive(handle, int((now or datetime.now(UTC)).timestamp() * 1000))
 
 
+def ends(lake: Lake) -> dict[str, datetime]:
+    """Give when the last lease of each worker that ever was ends, or has ended."""
+    handle = lake.open(WORKERS_TABLE.name)
+    found: dict[str, int] = {}
+    for name, version in ({} if handle is None else transactions(handle)).items():
+        worker = name.partition("/")[2]
+        found[worker] = max(found.get(worker, 0), version // 2)
+    return {worker: datetime.fromtimestamp(until / 1000, UTC) for worker, until in found.items()}
+
+
 def _alive(handle: DeltaTable, now_ms: int) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, version in transactions(handle).items():

@@ -16,7 +16,7 @@ from sluice.tables import EVERY_BUCKET, ROW_COORDINATES
 RENAMED = "null_count._previous_key"
 ENDING = (pl.col("_op") == "r") & pl.col("_source").struct.field("snapshot").is_in([*FIRST, *LAST])
 PARTITIONS = ("min._partition", "max._partition")  # what the log tells of silver's files
-_TOLD = ("_op", "_position", "_valid_from", "_source", "_timestamp", *ROW_COORDINATES)
+TOLD = ("_op", "_position", "_valid_from", "_source", "_timestamp", *ROW_COORDINATES)
 
 
 def linked(stream: Changes, silver: DataFiles, changes: pl.DataFrame, new: Grown | None) -> pl.DataFrame:
@@ -49,10 +49,12 @@ def ends_of(stream: Changes, silver: DataFiles, changes: pl.DataFrame) -> pl.Dat
     """Give what ends keys that it does not name (`sluice.history.closers`), from all of silver."""
     keyed = changes.filter(pl.col("value") != EVERY_BUCKET)["path"].to_list()
     truncates = changes.filter(value=EVERY_BUCKET)["path"].to_list()
-    names = [n for n in (*_TOLD, stream.snapshot) if n is not None]
+    names = [n for n in (*TOLD, stream.snapshot) if n is not None]
     found = [silver.read(truncates).select(names).collect()]
     if stream.snapshot is not None:
-        found += [_ends(silver.read([path]).select(names).collect(), stream.snapshot) for path in keyed]
+        found += [
+            first_of_images(silver.read([path]).select(names).collect(), stream.snapshot) for path in keyed
+        ]
     elif isinstance(stream.value, Debezium):
         found.append(silver.read(keyed).filter(ENDING).select(names).collect())
     return closers(pl.concat(found), stream)
@@ -94,7 +96,7 @@ def _renamed(changes: pl.DataFrame) -> pl.DataFrame:
     return changes.filter(pl.col(RENAMED).ne_missing(pl.col("rows")))
 
 
-def _ends(rows: pl.DataFrame, image: str) -> pl.DataFrame:
+def first_of_images(rows: pl.DataFrame, image: str) -> pl.DataFrame:
     """Give the rows by which their image is told: the first by each measure, and the last to begin."""
     by = [image, "_partition"]
     measures = (["_position", *ROW_COORDINATES], ["_valid_from"], ["_epoch", "_timestamp", "_offset"])

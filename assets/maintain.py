@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.gold import gold_assets
-from assets.leases import WORKERS_TABLE
 from assets.maintenance import Keeping, maintain
 from assets.shell import failing_clearly
 from assets.verdicts import DIFFERENCES_TABLE, PROGRESS_TABLE, VERDICTS_TABLE
@@ -14,6 +13,7 @@ from resources.storage import LakeResource
 from sluice.contract import Stream
 
 JOB = "maintain"
+RECONCILED = (VERDICTS_TABLE, DIFFERENCES_TABLE, PROGRESS_TABLE)
 
 
 def keeping() -> Keeping:
@@ -29,13 +29,7 @@ def maintain_job(streams: Sequence[Stream]) -> dg.JobDefinition:
     def maintain_tables(context: dg.OpExecutionContext, lake: LakeResource) -> None:
         with failing_clearly():
             gold = ["/".join(key.path) for one in gold_assets(streams) for key in one.keys]
-            more = [
-                *gold,
-                WORKERS_TABLE.name,
-                VERDICTS_TABLE.name,
-                DIFFERENCES_TABLE.name,
-                PROGRESS_TABLE.name,
-            ]
+            more = [*gold, *(table.name for table in RECONCILED)]
             maintain(lake.lake, streams, keeping(), more=more, say=context.log.info)
 
     @dg.job(name=JOB, description="Join small files, cut logs, delete what is not read any more.")

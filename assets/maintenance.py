@@ -16,14 +16,23 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import DeltaError
 
 from assets import merge
+from assets.leases import WORKERS_TABLE
 from resources import log_files
 from resources.lake import Lake, LostRace
 from resources.outages import told
 from resources.transactions import transactions
 from sluice import tables
 from sluice.contract import Changes, Stream
-from sluice.tables import LEDGER_TABLE, TILES_TABLE, Table
+from sluice.tables import (
+    ACKNOWLEDGED_TABLE,
+    INTENTS_TABLE,
+    LEDGER_TABLE,
+    PROVEN_TABLE,
+    TILES_TABLE,
+    Table,
+)
 
+SYSTEM = (LEDGER_TABLE, TILES_TABLE, ACKNOWLEDGED_TABLE, PROVEN_TABLE, INTENTS_TABLE, WORKERS_TABLE)
 _TRIES = 3
 _ALL = 2**62  # versions
 _SMALL = 16 * 2**20  # bytes; of a file that is worth joining while its tile is open
@@ -57,12 +66,13 @@ def tend(lake: Lake, stream: Stream, keeping: Keeping, among: Mapping[str, Itera
     """Keep up a stream that a long run writes; cheap enough between its commits.
 
     `among` names the partitions that are written now, by layer (`{"bronze": tiles, "silver": dates}`); in
-    these, small files are joined, and the logs of the layers named are cut.
+    these, and in the stream's of the system's tables, small files are joined, and all their logs are cut.
     """
+    mine = {f"{layer}/{stream.name}": (layer, set(map(str, parts))) for layer, parts in among.items()}
+    mine |= {table.name: ("system", {stream.name}) for table in SYSTEM}
     done = []
-    for layer, partitions in among.items():
-        name = f"{layer}/{stream.name}"
-        joined, left = join_small(lake, name, target=_SMALL, among=set(map(str, partitions)))
+    for name, (layer, partitions) in mine.items():
+        joined, left = join_small(lake, name, target=_SMALL, among=partitions)
         done.append(Tidied(name, joined, cut_log(lake, name, needed(lake, stream, layer), keeping), 0, left))
     return done
 
@@ -75,7 +85,7 @@ def maintain(
     more: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> list[Tidied]:
-    """Join files, cut logs and delete what is not read any more, of all tables of some streams and `more`.
+    """Join files, cut logs and delete what is not read any more: of some streams, the system, and `more`.
 
     Raises:
         LakeUnreachableError, LakeRefusedError, LakeFullError: the store failed; no table is worse for it.
@@ -83,7 +93,7 @@ def maintain(
     named: dict[str, tuple[Stream, str] | None] = {
         table.name: (stream, table.name.split("/")[0]) for stream in streams for table in _tables(stream)
     }
-    named |= dict.fromkeys([LEDGER_TABLE.name, TILES_TABLE.name, *more])
+    named |= dict.fromkeys([*(table.name for table in SYSTEM), *more])
     done = []
     for name, owner in named.items():
         joined, left = join_small(lake, name, target=_LARGE)

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from assets import aftermath, bounds, equations
 from assets.progress import position
 from resources.lake import Lake
-from sluice import accounts, tables
+from sluice import tables
 from sluice.accounts import Layer
 from sluice.contract import Stream
 from sluice.tables import PROVEN, PROVEN_TABLE
@@ -28,7 +28,7 @@ _COUNTS: dict[Layer, Callable[[Lake, Stream, Sequence[str]], pl.DataFrame]] = {
     "bronze": equations.bronze_unequal,
     "silver": equations.silver_unequal,
 }
-_TOLD = ["partition", "next_offset", "generation", "gaps", "holes", "tombstones", "ignored"]
+_SUMMED = ["gaps", "holes", "tombstones", "ignored"]
 
 
 def unequal(lake: Lake, stream: Stream, layer: Layer, wanted: Sequence[str] | None = None) -> pl.DataFrame:
@@ -37,16 +37,15 @@ def unequal(lake: Lake, stream: Stream, layer: Layer, wanted: Sequence[str] | No
     Returns:
         as `equations.bronze_unequal` or `equations.silver_unequal`.
     """
-    claims = _claims(lake, stream, layer)
-    if wanted is not None:
-        claims = claims.filter(pl.col("tile").is_in(list(wanted)))
+    claims = _claims(lake, stream, layer, wanted)
     mine = (pl.col("stream") == stream.name) & (pl.col("layer") == layer)
     known = lake.read(PROVEN_TABLE).filter(mine).select("tile", "claim").collect()
     doubted = claims.join(known, on=["tile", "claim"], how="anti").sort("tile")
     broken = _counted(lake, stream, layer, doubted)
     right = doubted.filter("complete").join(broken, on="tile", how="anti")
     if right.height:
-        _keep(lake, stream, layer, right.join(_claims(lake, stream, layer), on=["tile", "claim"], how="semi"))
+        still = _claims(lake, stream, layer, right["tile"].to_list())
+        _keep(lake, stream, layer, right.join(still, on=["tile", "claim"], how="semi"))
     return broken
 
 
@@ -70,10 +69,11 @@ def _versions(lake: Lake, stream: Stream, layer: Layer) -> list[int | None]:
     return [None if handle is None else int(handle.version()) for handle in handles]
 
 
-def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
-    """Name what the equation of each tile is counted from (columns tile, claim, complete)."""
+def _claims(lake: Lake, stream: Stream, layer: Layer, wanted: Sequence[str] | None) -> pl.DataFrame:
+    """Name what the equation of each tile wanted is counted from (columns tile, claim, complete)."""
+    mine = pl.lit(value=True) if wanted is None else pl.col("tile").is_in(list(wanted))
     handle = lake.open(f"{layer}/{stream.name}")
-    known = bounds.every_epoch(lake, stream)
+    known = bounds.every_epoch(lake, stream, wanted)
     places = [(b, position(handle, stream, b)) for b in known]
     owned = pl.DataFrame(
         [
@@ -84,8 +84,11 @@ def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
         orient="row",
     )
     stored = owned.select("tile")
-    told = accounts.current(aftermath.ledger(lake, stream, layer))
-    facts = [owned.select("tile", "fact"), told.select("tile", fact=pl.format("{} " * len(_TOLD), *_TOLD))]
+    told = aftermath.current(lake, stream, layer, mine, _SUMMED)
+    ends = pl.len(), pl.col("next_offset", "generation").max(), pl.col(_SUMMED).sum()
+    summed = told.group_by("tile", "epoch", "partition").agg(*ends).collect(engine="streaming").rechunk()
+    names = summed.columns[1:]
+    facts = [owned.select("tile", "fact"), summed.select("tile", fact=pl.format("{} " * len(names), *names))]
     by_tile = ("partition.tile", "partition.tile")
     facts.append(_holding(_files(lake.open(tables.bronze(stream).name), *by_tile), stored))
     if layer == "silver":
@@ -94,6 +97,7 @@ def _claims(lake: Lake, stream: Stream, layer: Layer) -> pl.DataFrame:
         facts += [_holding(_files(side, *by_tile), stored) for side in sides]
     return (
         pl.concat(facts)
+        .filter(mine)
         .group_by("tile")
         .agg(fact=pl.col("fact").sort().str.join("\n"))
         .with_columns(claim=pl.col("fact").map_elements(_digest, pl.String))

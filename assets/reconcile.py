@@ -15,13 +15,14 @@ from uuid import uuid4
 
 import polars as pl
 
+from assets.alone import alone
 from assets.asked import Asked, Looked, Say, Work
 from assets.placing import Moment
 from assets.reconcile_database import look_at_database
 from assets.reconcile_log import compare_log
 from assets.reconcile_tables import look_at_tables
 from assets.repair import carry_out, finish, plan
-from assets.verdicts import Against, Verdict, alone, keep
+from assets.verdicts import Against, Verdict, keep
 from resources.lake import Lake
 from sluice.contract import Stream
 from sluice.errors import SourceError
@@ -53,18 +54,19 @@ def reconcile(
         SourceError: the source cannot be used as it is declared.
         SourceUnreachableError: it does not answer.
         ReconciliationRunsError: another one runs, and `overlap` is `fail`.
+        LeaseLostError: another one may have begun meanwhile.
         LakeError, RaceLostError: the lake failed.
     """
     against = asked.against or ("source" if stream.source is not None else "log")
     if against == "source" and stream.source is None:
         raise SourceError(f"of {stream.name!r}", "there is none", "declare `source` in the contract")
     with alone(lake, stream, asked.overlap, time.sleep) as mine:
-        if not mine:
+        if mine is None:
             say(f"reconciliation/{stream.name}: another one runs; this one is skipped")
             return Reconciled(None, pl.DataFrame())
         with tempfile.TemporaryDirectory(prefix="sluice-reconcile-") as folder:
             finish(lake, stream, run_id, say)  # what one that died had begun is not repaired again
-            return _run(Work(lake, stream, asked, Path(folder), kafka, run_id, say), against)
+            return _run(Work(lake, stream, asked, Path(folder), kafka, run_id, say, mine.check), against)
 
 
 def report_name(now: datetime) -> str:
@@ -86,6 +88,7 @@ def _run(work: Work, against: Against) -> Reconciled:
             repaired = bool(planned.records.height)
             says = f"{planned}, in tile {REPAIR}{report}" if repaired else str(planned)
             if repaired:
+                work.sure()
                 carry_out(lake, stream, report, planned, work.run_id, work.say)
     verdict = Verdict(
         report=report,
@@ -98,6 +101,7 @@ def _run(work: Work, against: Against) -> Reconciled:
         seconds=time.monotonic() - clock,
         repair=says,
     )
+    work.sure()
     done = Reconciled(verdict, keep(lake, stream, verdict, work.run_id))
     if not repaired:
         return done

@@ -63,7 +63,11 @@ def look_at_database(work: Work, report: str) -> Looked:
     texts = Texts(stream.keys, stream.columns)
     with _held(work, source, stream, texts) as held:
         position = held.position
-        progress = Progress(kept=partial(note, work.lake, stream, report, position))
+        progress = Progress()
+        if stream.column(stream.keys[0]).pii:  # ranges are told by values of it
+            work.say(f"reconciliation/{stream.name}: its key is personal, so how far it came is not kept")
+        else:
+            progress.kept = partial(note, work.lake, stream, report, position)
         if work.asked.resume and (begun := unfinished(work.lake, stream)):
             progress.bounds, progress.equal, before = begun
             position += f"; {len(progress.equal)} ranges as of {before}"

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from assets import bounds
+from assets import bounds, logs
 from assets.progress import reached
 from resources.kafka import KafkaResource
 from resources.lake import Lake
@@ -36,6 +36,7 @@ def compare_log(
 
     Raises:
         TopicRecreatedError: the topic is another one than bronze has read.
+        LogCutError: the log ends before what bronze has read.
         KafkaUnreachableError, TopicMissingError, KafkaReadError: as they say.
     """
     handle = lake.ensure(tables.bronze(stream))
@@ -44,7 +45,7 @@ def compare_log(
     for bound in known:
         if bound.topic_id != topic.id and not bound.tile.startswith("repair/"):
             raise TopicRecreatedError(stream.name, stream.topic, bound.topic_id, topic.id, stream.epoch)
-    marks = kafka.watermarks(stream.topic, list(topic.partitions))
+    marks = logs.watermarks(lake, kafka, stream, topic.partitions)
     owned = pl.DataFrame(
         [
             (b.tile, b.partition, max(b.first_offset, marks[b.partition].low), reached(handle, stream, b))

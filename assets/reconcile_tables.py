@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from assets.asked import Looked, Work
-from assets.images import beyond, image
+from assets.images import image, image_upto
 from assets.placing import Moment
 from resources.table_compare import compare
 from resources.table_sides import Side, source_side
@@ -22,13 +22,15 @@ def look_at_tables(work: Work) -> Looked:
         raise SourceError(repr(source), "no table", "name one")
     moment = Moment(datetime.now(UTC))
     there, position = source_side(work.lake, source, names, work.folder)
-    here, version = image(work.lake, work.stream, names, work.folder)
-    if work.asked.upto is not None:
+    if work.asked.upto is None:
+        here, version = image(work.lake, work.stream, names, work.folder)
+    else:
         if not isinstance(work.stream, Changes) or not work.stream.sequences:
             raise SourceError(f"of {work.stream.name!r}", "`upto` asks for a `sequence`", "name one")
-        keys = beyond(work.lake, work.stream, there, work.asked.upto)
+        here, version, keys = image_upto(work.lake, work.stream, names, work.folder, there, work.asked.upto)
         here, there = _without(here, work.stream, keys), _without(there, work.stream, keys)
         position += f", {work.stream.sequences[0]} up to {work.asked.upto}"
+        position += f"; {keys.height} keys that go beyond are left out"
     found = compare(here, there, work.stream.keys, folder=work.folder, most=work.asked.most)
     return Looked(str(source), position, version, found, moment)
 
@@ -36,4 +38,6 @@ def look_at_tables(work: Work) -> Looked:
 def _without(side: Side, stream: Stream, keys: pl.DataFrame) -> Side:
     """Leave some keys out of a comparison."""
     nothing = pl.DataFrame(schema={name: stream.column(name).storage for name in side.names})
-    return replace(side, instead=(keys, nothing))
+    gone, rows = side.instead or (keys.clear(), nothing)
+    rows = rows.join(keys, on=stream.keys, how="anti")
+    return replace(side, instead=(pl.concat([gone.select(stream.keys), keys]).unique(), rows))

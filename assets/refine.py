@@ -16,14 +16,15 @@ from deltalake import DeltaTable
 
 from assets import aftermath, bounds, proofs, side_tables
 from assets.ahead import ahead
-from assets.anew import due_anew, generation, generation_id, turn_id, turns
+from assets.anew import due_anew, generation, generation_id, in_doubt, turn_id, turns
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
 from assets.meet import AT
 from assets.needed import Owned
 from assets.portions import cut, portion
+from assets.races import Races
 from assets.settle import Batch, Settled, settle
-from resources.lake import ATTEMPTS, Lake
+from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice
 from sluice.contract import Stream
@@ -88,26 +89,25 @@ def refine(
 
     Raises:
         BronzeMissingError: a tile was never ingested.
-        LakeError, RaceLostError: the lake failed; all commits so far stand.
+        LakeError: the lake failed; all commits so far stand.
+        RaceLostError: other runs decide the same tiles, and were always faster.
     """
     owned = bounds.every_epoch(lake, stream, wanted)
     if missing := sorted(set(wanted) - {b.tile for b in owned}):
         raise BronzeMissingError(stream.name, missing)
     done = Refined(sorted({b.tile for b in owned}))
     again = {b.tile for b in owned} if replace else _uneven(lake, stream, owned)
-    for _ in range(ATTEMPTS):
-        works = _plan(lake, stream, owned, limits, again)
-        if not works:
-            break
+    races = Races(f"silver/{stream.name}", say)
+    while works := _plan(lake, stream, owned, limits, again):
         try:
             with closing(ahead(_judged(lake, stream, works), f"decode-{stream.name}")) as judgements:
                 for work, judged in judgements:
-                    again -= {piece.tile for piece in work.slices}
                     decide(lake, stream, work, judged, run_id, done)
+                    again -= {piece.tile for piece in work.slices}
                     read = sum(a.read for a in done.accounts)
                     say(f"silver/{stream.name}: {read} records decided so far, in {work.slices[-1].tile}")
-        except StaleWriterError:  # another run decided the same tiles: go on from where it is
-            say(f"silver/{stream.name}: another run was faster; reading its progress")
+        except StaleWriterError as error:  # another run decided the same tiles: go on from where it is
+            races.lose(error, len(done.accounts))
     done.version = lake.ensure(tables.silver(stream)).version()
     aftermath.finish(lake, stream, "silver")
     return done
@@ -131,7 +131,7 @@ def _plan(
     bronze = lake.ensure(tables.bronze(stream))
     silver = lake.ensure(tables.silver(stream))
     aftermath.finish(lake, stream, "silver", silver)
-    told = accounts.current(aftermath.ledger(lake, stream, "silver"))
+    told = in_doubt(lake, silver, stream, owned, again)
     old = due_anew(silver, stream, owned, told, again)
     new = undecided(stream, bronze, silver, owned)
     rows = portion(lake, bronze, {*old, *(bound.tile for bound, _ in new)}, limits)

@@ -6,7 +6,7 @@ it says which; a record that neither has any more is a hole. Good data is never 
 acknowledges losses, which nothing mends.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import polars as pl
@@ -76,17 +76,15 @@ def _replace(
             actions.extend(new.action for new in files.write(rows.select(list(tables.BRONZE)), tile))
 
         reading = kafka.read(stream.topic, ranges, max_rows=limits.rows, max_bytes=limits.bytes)
-        came, lost = _from_kafka(reading if ranges else (), stream, owned, add)
+        came = _from_kafka(reading if ranges else (), stream, owned, add)
         kept = mine.join(came, on=_AT, how="anti")
-        source = "Kafka"
-        if kept.height:
-            source = "bronze itself: Kafka no longer has all of it"
-            lost = _gone(lake, stream, pieces, pl.concat([came, kept]))
+        source = "bronze itself: Kafka no longer has all of it" if kept.height else "Kafka"
+        read = dict(pl.concat([came, kept]).group_by("partition").len().iter_rows())
+        lost = _gone(lake, stream, pieces, read)
         others = held.filter(pl.col("epoch") != stream.epoch).select(_AT).collect()
         _keep(files, standing["path"].to_list(), pl.concat([kept, others]), tile, add)
         actions += [files.gone(*row) for row in standing.select("path", "size", "value").iter_rows()]
         number = int(handle.transaction_version(_generation(stream, tile)) or 1) + 1
-        read = dict(pl.concat([came, kept]).group_by("partition").len().iter_rows())
         told = [
             accounts.of_bronze(
                 stream.name, p, read.get(p.partition, 0), lost.get(p.partition, 0), run_id, number
@@ -121,10 +119,9 @@ def _generation(stream: Stream, tile: str) -> str:
 
 def _from_kafka(
     reading: Iterable[Batch], stream: Stream, owned: Sequence[Bounds], add: Callable[[pl.DataFrame], None]
-) -> tuple[pl.DataFrame, dict[int, int]]:
-    """Write what Kafka has of a tile; give the coordinates of what came, and what was gone by partition."""
+) -> pl.DataFrame:
+    """Write what Kafka has of a tile; give the coordinates of what came."""
     came = [pl.DataFrame(schema={name: tables.BRONZE[name] for name in _AT})]
-    lost: dict[int, int] = {}
     for batch in reading:
         refuse_another(stream, batch, owned)
         stamp = pl.lit(datetime.now(UTC)).cast(UTC_TIME)
@@ -133,31 +130,37 @@ def _from_kafka(
         )
         add(placed)
         came.append(placed.select(_AT))
-        for partition, (first, stop) in batch.holes.items():
-            lost[partition] = lost.get(partition, 0) + stop - first
-    return pl.concat(came), lost
+    return pl.concat(came)
 
 
-def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], rows: pl.DataFrame) -> dict[int, int]:
-    """Count by partition what neither bronze nor Kafka has, though it was no gap when it was read."""
-    told = accounts.current(aftermath.ledger(lake, stream, "bronze"))
+def _gone(lake: Lake, stream: Stream, pieces: Sequence[Slice], read: Mapping[int, int]) -> dict[int, int]:
+    """Count by partition what neither bronze nor Kafka has, though it was no gap when it was read.
+
+    What Kafka passes over now does not tell: compaction leaves no hole, and retention takes gaps, too.
+    """
+    here = pl.col("tile").is_in({piece.tile for piece in pieces})
+    told = aftermath.current(lake, stream, "bronze", here, ["gaps"]).collect()
     lost: dict[int, int] = {}
     for piece in pieces:
         at = (pl.col("tile") == piece.tile) & (pl.col("epoch") == piece.epoch)
         gaps = told.filter(at & (pl.col("partition") == piece.partition))["gaps"].to_list()
-        held = rows.filter(pl.col("partition") == piece.partition).height
-        lost[piece.partition] = max(0, piece.offsets - held - sum(gaps))
+        lost[piece.partition] = max(0, piece.offsets - read.get(piece.partition, 0) - sum(gaps))
     return lost
 
 
 def acknowledge(lake: Lake, stream: Stream, reason: str) -> int:
-    """Record that someone knows of a stream's losses; returns how many accounts that concerns."""
-    lost = equations.holes(lake, stream)
-    rows = lost.with_columns(
-        stream=pl.lit(stream.name),
-        reason=pl.lit(reason),
-        acknowledged_at=pl.lit(datetime.now(UTC)).cast(UTC_TIME),
-    ).select(list(ACKNOWLEDGED))
-    if rows.height:
-        lake.retrying(ACKNOWLEDGED_TABLE.name, lambda: lake.commit(lake.ensure(ACKNOWLEDGED_TABLE), rows))
-    return rows.height
+    """Record that someone knows of a stream's losses; returns of how many tiles and partitions."""
+
+    def step() -> int:
+        handle = lake.ensure(ACKNOWLEDGED_TABLE)
+        rows = equations.holes(lake, stream).with_columns(
+            stream=pl.lit(stream.name),
+            reason=pl.lit(reason),
+            acknowledged_at=pl.lit(datetime.now(UTC)).cast(UTC_TIME),
+        )
+        if rows.height:  # the fence: counts add up, so none may be acknowledged twice
+            fence = f"acknowledged/{stream.name}"
+            lake.commit(handle, rows.select(list(ACKNOWLEDGED)), fences=[fence])
+        return rows.height
+
+    return lake.retrying(ACKNOWLEDGED_TABLE.name, step)

@@ -23,6 +23,7 @@ from assets.refine import refine
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import ACCOUNTS, Slice
+from sluice.columns import Column
 from sluice.compare.compared import EXTRA, Compared
 from sluice.contract import Stream
 from sluice.decode import decode
@@ -77,12 +78,28 @@ def plan(lake: Lake, stream: Stream, report: str, found: Compared, moment: Momen
     }
     records = pl.DataFrame(columns, schema=BRONZE)
     judged = judge(stream, records, decode(stream, records))
-    for reason in judged.refusals["reason"]:
+    for told in judged.refusals.select("stage", "column", "rule", "reason").iter_rows(named=True):
+        reason = _told(stream, told)
         refused[reason] = refused.get(reason, 0) + 1
     if ignored := judged.verdicts.filter(pl.col("verdict") != "quarantined").height:
         refused["the contract's `where` leaves it out"] = ignored
     passing = records.join(judged.rows.select(offset="_offset"), on="offset", how="semi")
     return Plan(passing.with_columns(offset=pl.int_range(offset, offset + pl.len(), dtype=pl.Int64)), refused)
+
+
+def _told(stream: Stream, refusal: Mapping[str, str | None]) -> str:
+    """Give the reason of a refusal, without the value where it may be personal."""
+
+    def names(column: Column) -> bool:
+        said = refusal["column"] or ""
+        return any(said == name or said.startswith((f"{name}.", f"{name}[")) for name in
+                   (column.name, ".".join(column.path)))  # fmt: skip
+
+    personal = any(column.pii for column in stream.columns)
+    if not personal or any(names(column) and not column.pii for column in stream.columns):
+        return refusal["reason"] or ""
+    said = ", ".join(f"{name} {refusal[name]}" for name in ("stage", "column", "rule") if refusal[name])
+    return f"a personal value that the contract refuses ({said})"
 
 
 def _written(

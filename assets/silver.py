@@ -27,7 +27,7 @@ from assets.shell import (
 )
 from resources.lake import Lake
 from resources.storage import LakeResource
-from sluice import accounts, tables
+from sluice import tables
 from sluice.contract import Events, Stream
 from sluice.errors.base import some
 from sluice.judged import ROW_OF
@@ -123,8 +123,8 @@ def _unknown(done: Refined) -> dict[str, int]:
 
 def _by_tile(lake: Lake, stream: Stream, wanted: list[str]) -> dict[str, dict[str, Any]]:
     """Tell what became of the records of each tile, as its accounts say."""
-    told = accounts.current(aftermath.ledger(lake, stream, "silver")).filter(pl.col("tile").is_in(wanted))
-    counted = told.group_by("tile").agg(pl.col(_COUNTS).sum())
+    told = aftermath.current(lake, stream, "silver", pl.col("tile").is_in(wanted), _COUNTS)
+    counted = told.group_by("tile").agg(pl.col(_COUNTS).sum()).collect(engine="streaming")
     return {
         row.pop("tile"): row | {"dagster/partition_row_count": row["accepted"]}
         for row in counted.iter_rows(named=True)

@@ -27,9 +27,9 @@ _SEEN = "_seen"
 
 def by_rows(lake: Lake, stream: Stream, since: int, upto: int) -> set[date]:
     """Give the dates that the commits of silver after `since`, up to `upto`, touched."""
-    told = aftermath.ledger(lake, stream, "silver")
-    new = told.filter(pl.col("table_version").is_between(since + 1, upto))
-    return set(new["touched_dates"].explode().drop_nulls())
+    told = aftermath.told(lake, stream, "silver", pl.col("table_version").is_between(since + 1, upto))
+    days = told.select(pl.col("touched_dates").explode().unique()).collect(engine="streaming")
+    return set(days["touched_dates"].drop_nulls())
 
 
 def by_dimension(

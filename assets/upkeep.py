@@ -2,15 +2,15 @@
 
 Every few seconds: accounts are folded into the ledger, tiles that bronze has read whole are closed,
 dimensions follow silver. Every hundred commits, and when a tile closes, small files are joined and logs cut
-where this run has written. It says which transaction holds a tile open, once.
+where this run has written, in the system's tables, too. It says which transaction holds a tile open, once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from assets import aftermath, bounds
+from assets import aftermath, bounds, logs
 from assets.bounds import Bounds
 from assets.flow import Flow
 from assets.ingest import position
@@ -37,6 +37,7 @@ class Upkeep:
     _closed: list[str] = field(default_factory=list)
     _written: set[str] = field(default_factory=set)  # tiles and event dates, since files were joined
     _commits: int = 0  # of silver, since then
+    _stable: Mapping[int, int] = field(default_factory=dict)  # as of the last look
     _blocked: str = ""
 
     def heard(self, done: Refined) -> None:
@@ -54,7 +55,8 @@ class Upkeep:
         self._look_at_topic()
         aftermath.finish(self.lake, stream, "bronze")
         aftermath.finish(self.lake, stream, "silver")
-        closed = self._close()
+        closed, behind = self._close()
+        self._tell_blocked(behind)
         if isinstance(stream, Changes):
             merge(self.lake, stream, say=self.say)
         if closed or self._commits >= COMMITS:
@@ -72,17 +74,24 @@ class Upkeep:
     def _tidy(self) -> None:
         """Join small files where this run has written, and cut the logs behind what was folded."""
         written, self._written, self._commits = self._written, set(), 0
+        among: dict[str, set[str]] = dict.fromkeys(_LAYERS, written)
         if isinstance(self.flow.stream, Changes):
-            written |= set(map(str, range(BUCKETS)))
-        tend(self.lake, self.flow.stream, self.keeping, dict.fromkeys(_LAYERS, written))
+            buckets = set(map(str, range(BUCKETS)))
+            among |= {"silver": buckets, "dimensions": buckets}
+        try:
+            tend(self.lake, self.flow.stream, self.keeping, among)
+        except BaseException:  # the next time is soon, and does all of it
+            self._written |= written
+            self._commits += COMMITS
+            raise
 
-    def _close(self) -> list[str]:
-        """Close the tiles that bronze has read whole; say what holds the others."""
+    def _close(self) -> tuple[list[str], set[int]]:
+        """Close the tiles that bronze has read whole; give them, and the partitions of those that wait."""
         stream = self.flow.stream
         stored = bounds.stored(self.lake, stream)
         ending = stored.filter(pl.col("closed_at").is_null() & pl.col("next_offset").is_not_null())
         if not ending.height:
-            return []
+            return [], set()
         bronze = self.lake.open(tables.bronze(stream).name)
         complete: list[Bounds] = []
         behind: list[Bounds] = []
@@ -93,14 +102,15 @@ class Upkeep:
         bounds.close(self.lake, stream, complete)
         closed = sorted({b.tile for b in complete} - {b.tile for b in behind})
         self._closed += closed
-        self._tell_blocked([b.partition for b in behind])
-        return closed
+        return closed, {b.partition for b in behind}
 
-    def _tell_blocked(self, partitions: list[int]) -> None:
+    def _tell_blocked(self, behind: Collection[int]) -> None:
+        """Say which transactions hold back tiles that have ended, or an open one since the last look."""
         stream, kafka = self.flow.stream, self.flow.kafka
-        marks = kafka.watermarks(stream.topic, sorted(set(partitions))) if partitions else {}
-        held = [p for p, mark in marks.items() if mark.stable < mark.high]
-        told = "; ".join(f"partition {p}: {kafka.open_transactions(stream.topic, p)}" for p in held)
+        marks = kafka.watermarks(stream.topic, self.flow.partitions)
+        before, self._stable = self._stable, {p: mark.stable for p, mark in marks.items()}
+        waiting = {p: mark for p, mark in marks.items() if p in behind or before.get(p) == mark.stable}
+        told = logs.held(kafka, stream, waiting)
         if told and told != self._blocked:
             self.say(f"{stream.name}: a tile waits for an open transaction ({told})")
         self._blocked = told

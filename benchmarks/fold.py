@@ -1,14 +1,18 @@
-"""How many changes a second the SCD2 fold takes, in memory: `python benchmarks/fold.py [changes]`.
+"""How many changes a second the SCD2 fold takes, in memory.
 
-Ten changes a key, arriving in random order; `plain` has whole rows, the others add what costs more.
+Run `python benchmarks/fold.py [--changes=1000000] [--write=yes]`. Ten changes a key, arriving in random
+order; `plain` has whole rows, the others add what costs more.
 """
 
-import math
 import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandera.polars as pa
 import polars as pl
+from measure import arguments, machine, table, write_section
 
 from sluice import Changes, Daily, Json
 from sluice.envelopes.positions import encode
@@ -68,8 +72,9 @@ def changes(count: int, stream: Changes) -> pl.DataFrame:
 
 
 def main() -> None:
-    """Print changes a second for each kind of history."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    """Measure each kind of history, and write the table."""
+    given = arguments()
+    count = int(given.get("changes", "1000000"))
     stream = contract()
     plain = changes(count, stream)
     truncate = plain.head(20).with_columns(pl.lit("t").alias("_op"), pl.lit(None, pl.Int64).alias("id"))
@@ -85,13 +90,22 @@ def main() -> None:
         "half unavailable": (unavailable, stream),
         "ignore_null": (plain, contract(ignore_null=True)),
     }
+    lines = []
     for name, (frame, declared) in cases.items():
-        seconds = math.inf
+        runs = []
         for _ in range(3):  # the best of three: other work on the machine only slows
-            started = time.perf_counter()
+            begin, cpu = time.perf_counter(), time.process_time()
             rows = fold(frame, declared).height
-            seconds = min(seconds, time.perf_counter() - started)
-        print(f"{name:22} {frame.height / seconds / 1e6:6.2f} M changes/s  {rows:>9,} rows  {seconds:.2f} s")
+            runs.append((time.perf_counter() - begin, time.process_time() - cpu))
+        rates = [f"{frame.height / min(run[at] for run in runs) / 1e6:.2f}" for at in (0, 1)]
+        lines.append([name, f"{frame.height:,}", f"{rows:,}", *rates])
+        print(*lines[-1], flush=True)
+    head = ["what", "changes", "versions", "M changes a second", "M changes a CPU second"]
+    intro = f"Ten changes a key, seven columns, in random order; best of three; the goal is 1 M. {machine()}."
+    text = "\n".join(["## The fold alone, in memory", "", intro, "", table(head, lines)])
+    print(text)
+    if given.get("write") == "yes":
+        write_section("fold", text)
 
 
 if __name__ == "__main__":

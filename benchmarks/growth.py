@@ -2,9 +2,9 @@
 
 Run `python benchmarks/growth.py [--rows=2000000] [--commits=10000] [--keys=100000000] [--write=yes]`.
 Three questions. Does a record cost more when the table has ten times the rows (CPU seconds of the continuous
-way, while the table grows from a tenth to the whole)? Does a commit take longer after thousands of them (a
-held silver table, tended as a long run does)? How long does half a second of 5,000 events a second take to
-be decided when `dedupe_within` holds a hundred million keys, against none?
+way, while the table grows from a tenth to the whole)? Does a commit take longer after thousands of them (of
+bronze, silver and what stands beside it, with the upkeep of a long run)? How long does half a second of 5,000
+events a second take to be decided when `dedupe_within` holds a hundred million keys, against none?
 """
 
 import sys
@@ -23,11 +23,10 @@ from measure import arguments, machine, table, write_section
 from orders_log import HOURS, NOW, START, contract, fill, records
 
 from assets.flow import Flow, Pace
-from assets.maintenance import Keeping, tend
 from assets.meet import meet
 from assets.refine import Refined, judgement
 from assets.settle import store
-from assets.upkeep import COMMITS
+from assets.upkeep import COMMITS, Upkeep
 from demo.broker import EmbeddedKafka
 from resources.kafka import KafkaResource
 from resources.lake import Lake
@@ -36,6 +35,7 @@ from sluice.contract import Events
 
 BATCH = 2_500  # records of half a second at 5,000 a second
 FEW = 50  # commits whose median counts
+FEW_RECORDS = 20  # of a commit, where commits are counted
 AT_ONCE = 2_000_000  # keys put into one file
 
 
@@ -67,20 +67,37 @@ def by_records(place: Path, rows: int) -> tuple[float, float]:
 
 
 def by_commits(place: Path, commits: int) -> tuple[float, float, float]:
-    """Give the milliseconds of an early commit, of a late one, and of tending (a commit's share)."""
-    stream, lake = contract("orders"), Lake(str(place / "commits"))
-    rows = judged_rows(stream, 100)
-    took, tending = [], 0.0
-    for number in range(commits):
-        begin = time.perf_counter()
-        handle = lake.ensure(tables.silver(stream))
-        lake.commit(handle, rows, progress={"orders/0": number}, fences=["_event_date/2026-01-01"])
-        took.append(time.perf_counter() - begin)
-        if number % COMMITS == COMMITS - 1:
-            begin = time.perf_counter()
-            tend(lake, stream, Keeping(), {"silver": ["2026-01-01"]})
-            tending += time.perf_counter() - begin
-    return median(took[10 : 10 + FEW]) * 1e3, median(took[-FEW:]) * 1e3, tending / commits * 1e3
+    """Give the milliseconds of an early commit, of a late one, and of upkeep (a commit's share).
+
+    A commit is one of each table that a long run commits to with a batch of `FEW_RECORDS`.
+    """
+    broker = EmbeddedKafka(place / "kafka-commits")
+    broker.start()
+    try:
+        fill(broker.servers, "orders", commits * FEW_RECORDS)
+        kafka, lake = KafkaResource(bootstrap_servers=broker.servers), Lake(str(place / "commits"))
+        pace = Pace(interval=2.0, rows=FEW_RECORDS)
+        flow = Flow(lake, kafka, contract("orders"), "bench", pace, clock=lambda: NOW, say=_silent)
+        upkeep = Upkeep(lake, flow, _silent)
+        took: list[float] = []
+        tending, last = 0.0, time.perf_counter()
+
+        def told(done: Refined) -> None:
+            nonlocal tending, last
+            took.append(time.perf_counter() - last)
+            upkeep.heard(done)
+            if len(took) % COMMITS == 0:  # what a thread of its own does every few seconds
+                begin = time.perf_counter()
+                upkeep.once()
+                tending += time.perf_counter() - begin
+            last = time.perf_counter()
+
+        flow.told = told
+        flow.run(Event(), caught_up=True)
+    finally:
+        broker.stop()
+    early, late = median(took[10 : 10 + FEW]), median(took[-FEW:])
+    return early * 1e3, late * 1e3, tending / len(took) * 1e3
 
 
 def by_keys(place: Path, keys: int) -> tuple[float, float]:
@@ -141,8 +158,9 @@ def main() -> None:
     lines = []
 
     def line(question: str, unit: str, answer: Callable[[], tuple[float, ...]], goal: str) -> None:
-        before, after, *_ = answer()
+        before, after, *rest = answer()
         told = [question, f"{before:.2f} {unit}", f"{after:.2f} {unit}", f"{after / before:.2f}", goal]
+        told[0] += "".join(f"; upkeep beside it, a commit's share: {more:.1f} {unit}" for more in rest)
         print(*told, flush=True)
         lines.append(told)
 

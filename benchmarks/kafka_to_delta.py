@@ -22,7 +22,8 @@ from demo.broker import EmbeddedKafka
 
 HERE = Path(__file__).parent
 OURS = {
-    "read": "the read limit: librdkafka alone, nothing taken from the records",
+    "read": "the read limit: our reader alone, its records dropped",
+    "client": "librdkafka through its Python client, nothing taken from the records",
     "raw": "our reader to raw Delta, nothing else",
     "bronze": "bronze",
     "silver": "bronze + silver, scheduled: decode, validate, dedupe, quarantine, ledger",

@@ -1,4 +1,4 @@
-"""The data files of a table that a column partitions: which there are, what they hold, and new ones.
+"""The data files of a table that a column partitions, or none: which there are, what they hold, and new ones.
 
 New files are seen by no reader until `Lake.commit` names them, so a table can be rewritten file by file, in
 bounded memory, and change in one commit. It decides nothing about rows; how a file looks is decided in
@@ -9,15 +9,19 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import RemoveAction
 
-from resources.lake import Lake
 from resources.new_files import NewFile, stored_schema, write_files
 from resources.outages import reading
+
+if TYPE_CHECKING:
+    from resources.lake import Lake
 
 FILE: dict[str, pl.DataType] = {"path": pl.String(), "size": pl.Int64(), "rows": pl.Int64()}  # null: not told
 Value = int | date | str
@@ -26,11 +30,14 @@ _PIECE = 262_144  # rows of a file that are in memory at a time: a row group, as
 
 
 class DataFiles:
-    """The files of one version of a table; the partition column holds whole numbers, dates or text."""
+    """The files of one version of a table; the partition column holds whole numbers, dates or text.
 
-    def __init__(self, lake: Lake, handle: DeltaTable) -> None:
+    Where there is none its name is empty, and each `value` null.
+    """
+
+    def __init__(self, lake: "Lake", handle: DeltaTable) -> None:
         self._lake, self._handle = lake, handle
-        (self.column,) = handle.metadata().partition_columns
+        self.column = next(iter(handle.metadata().partition_columns), "")
         self._root = lake.path(handle.metadata().name)
         self._options = reading(lake.storage_options, lake.patience_seconds)
 
@@ -42,7 +49,7 @@ class DataFiles:
 
     @cached_property
     def _value(self) -> pl.DataType:
-        return stored_schema(self._handle)[self.column]
+        return stored_schema(self._handle).get(self.column, pl.String())
 
     def listed(self, told: Collection[str] = ()) -> pl.DataFrame:
         """List the files: `FILE`, the partition's `value`, and what the log tells of columns, whole numbers.
@@ -55,8 +62,9 @@ class DataFiles:
             return pl.DataFrame(schema={**FILE, "value": self._value, **dict.fromkeys(told, pl.Int64())})
         names = {"path": "path", "size": "size_bytes", "rows": "num_records"} | {name: name for name in told}
         told_of = {n: pl.col(m) if m in files.columns else pl.lit(None) for n, m in names.items()}
-        value = pl.col(f"partition.{self.column}").cast(self._value).alias("value")
-        return files.select(value, *(e.cast(FILE.get(n, pl.Int64())).alias(n) for n, e in told_of.items()))
+        value = pl.col(f"partition.{self.column}") if self.column else pl.lit(None)
+        own = value.cast(self._value).alias("value")
+        return files.select(own, *(e.cast(FILE.get(n, pl.Int64())).alias(n) for n, e in told_of.items()))
 
     def holding(self, rows: pl.DataFrame, at: Sequence[str]) -> pl.DataFrame:
         """List the files that may hold one of some rows, by their partition and what the log tells.
@@ -100,10 +108,15 @@ class DataFiles:
             credential_provider=None,
         )
 
-    def write(self, rows: pl.DataFrame, value: Value | None = None) -> list[NewFile]:
-        """Write rows into new files, one a partition: that of a value, or (None) as their own column says."""
+    def write(
+        self, rows: pl.DataFrame, value: Value | None = None, schema: DeltaSchema | None = None
+    ) -> list[NewFile]:
+        """Write rows into new files, one a partition: that of a value, or (None) as their own column says.
+
+        `schema` is what the table will have when they are committed, where that is another one than now.
+        """
         own = rows if value is None else rows.with_columns(pl.lit(value, self._value).alias(self.column))
-        return write_files(self._handle, self._root, own, self._options)
+        return write_files(self._handle, self._root, own, self._options, schema)
 
     def gone(self, path: str, size: int, value: Value) -> RemoveAction:
         """Give what takes a file out of the table."""

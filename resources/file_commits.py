@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
+from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
 
 from resources.transactions import since
@@ -27,6 +28,7 @@ def commit_files(
     mode: Mode,
     properties: CommitProperties,
     ids: Collection[str],
+    schema: DeltaSchema | None = None,
 ) -> int:
     """Commit actions, and move the handle on.
 
@@ -36,6 +38,7 @@ def commit_files(
         mode: append, or overwrite, which takes all out that is there.
         properties: of the commit.
         ids: the application ids that it sets.
+        schema: what the table has from then on, with an overwrite; None: what it has.
 
     Returns:
         the version that the commit follows.
@@ -53,7 +56,7 @@ def commit_files(
             handle.create_write_transaction(
                 list(actions),
                 mode,
-                handle.schema(),
+                schema or handle.schema(),
                 handle.metadata().partition_columns,
                 commit_properties=properties,
                 post_commithook_properties=AFTER_COMMIT,

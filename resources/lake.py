@@ -16,6 +16,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import WriterProperties as DeltaWriterProperties
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import (
     RetryCallState,
@@ -142,11 +143,13 @@ class Lake:
         progress: Mapping[str, int] | None = None,
         fences: Iterable[str] = (),
         metadata: Mapping[str, str] | None = None,
+        schema: DeltaSchema | None = None,
     ) -> int:
         """Commit rows (or data files that come and go) from the handle that was read; all or nothing.
 
         `predicate` names what an overwrite replaces; `progress` is the new version of each application
-        id; each of `fences` is bumped by one; `metadata` is kept with the commit.
+        id; each of `fences` is bumped by one; `metadata` is kept with the commit; `schema` is the table's
+        new one, where files replace all that there are.
 
         Returns:
             the table's new version.
@@ -184,7 +187,7 @@ class Lake:
                     writer_properties=_WRITER,
                 )
             else:
-                before = commit_files(handle, rows, mode, properties, ids)
+                before = commit_files(handle, rows, mode, properties, ids, schema)
         except (DeltaError, OSError) as error:
             if not self._landed(name, before, own):
                 failure = told(name, self.path(name), error)

@@ -23,6 +23,7 @@ PARTS = 16  # of a range that is cut
 _SAMPLE = 200_000  # keys that ranges are chosen by
 _BATCH = 500_000
 _MOST_RANGES = 20_000
+_HEX = "\\x"  # before bytes in hex, as PostgreSQL writes them
 
 
 def shares(texts: Texts) -> str:
@@ -60,12 +61,19 @@ def placed(keys: pl.Series, bounds: Sequence[Any]) -> pl.Series:
 
 def key_values(connection: duckdb.DuckDBPyConnection, bounds: Sequence[str], dtype: str) -> list[Any]:
     """Read bounds as values of a type of DuckDB's."""
-    query = f"SELECT CAST(b AS {dtype}) FROM unnest(CAST(? AS VARCHAR[])) t(b)"
+    query = f"SELECT {_read('b', dtype)} FROM unnest(CAST(? AS VARCHAR[])) t(b)"
     return [value for (value,) in connection.execute(query, [list(bounds)]).fetchall()]
 
 
+def _read(bound: str, dtype: str) -> str:
+    """Write the SQL that reads a bound as `key_text` writes it."""
+    return f"unhex(substr({bound}, {len(_HEX) + 1}))" if dtype == "BLOB" else f"CAST({bound} AS {dtype})"
+
+
 def key_text(value: Any) -> str:
-    """Write a key as a bound."""
+    """Write a key as a bound, so that PostgreSQL reads it, too."""
+    if isinstance(value, bytes):
+        return _HEX + value.hex()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -123,7 +131,7 @@ class LakeTexts:
         terms, values = ["true"], []
         for bound, sign in ((piece.low, ">="), (piece.high, "<")):
             if bound is not None:
-                terms.append(f"{self._key} {sign} CAST(? AS {self._typed})")
+                terms.append(f"{self._key} {sign} {_read('CAST(? AS VARCHAR)', self._typed)}")
                 values.append(bound)
         return " AND ".join(terms), values
 

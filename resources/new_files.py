@@ -21,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
+from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction
 
 from sluice.errors import LakeError
@@ -44,7 +45,11 @@ class NewFile:
 
 
 def write_files(
-    handle: DeltaTable, root: str, rows: pl.DataFrame, options: Mapping[str, Any] | None
+    handle: DeltaTable,
+    root: str,
+    rows: pl.DataFrame,
+    options: Mapping[str, Any] | None,
+    schema: DeltaSchema | None = None,
 ) -> list[NewFile]:
     """Write rows as new files of a table, one a partition; none for no rows.
 
@@ -53,6 +58,7 @@ def write_files(
         root: where it lies.
         rows: of the table's columns.
         options: of the store, for polars; None for a folder.
+        schema: in which they are written; None: the table's.
 
     Returns:
         each file, with what a commit needs to add it.
@@ -63,18 +69,25 @@ def write_files(
     """
     return [
         NewFile(_written(handle, root, values, part, options), values, part)
-        for values, part in _parts(handle, rows)
+        for values, part in _parts(handle, rows, stored_types(schema or handle.schema()))
     ]
 
 
 def stored_schema(handle: DeltaTable) -> dict[str, pl.DataType]:
     """Give a table's columns in the types in which they are stored."""
-    return dict(pl.DataFrame(pa.schema(handle.schema().to_arrow()).empty_table()).schema)
+    return stored_types(handle.schema())
 
 
-def _parts(handle: DeltaTable, rows: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+def stored_types(schema: DeltaSchema) -> dict[str, pl.DataType]:
+    """Give the columns of a schema of Delta in the types in which they are stored."""
+    return dict(pl.DataFrame(pa.schema(schema.to_arrow()).empty_table()).schema)
+
+
+def _parts(
+    handle: DeltaTable, rows: pl.DataFrame, schema: Mapping[str, pl.DataType]
+) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
     """Cut rows, in the stored types, by partition; the partition's columns are not in its files."""
-    metadata, schema = handle.metadata(), stored_schema(handle)
+    metadata = handle.metadata()
     if unknown := [name for name in rows.columns if name not in schema]:
         raise LakeError(metadata.name or "", handle.table_uri, f"it has no columns {', '.join(unknown)}")
     typed = rows.select(

@@ -4,14 +4,16 @@ A column that the contract no longer has stays, null in new rows. What cannot be
 without losing digits is refused by name before anything is written.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from deltalake.schema import Field as DeltaField
 from deltalake.schema import Schema as DeltaSchema
 
+from resources.data_files import DataFiles
 from sluice.errors import TableSchemaError
 from sluice.tables import Table
 
@@ -39,19 +41,26 @@ def adopt_columns(lake: "Lake", handle: DeltaTable, table: Table) -> None:
             raise TableSchemaError(table.name, name, str(scanned[name]), str(table.columns[name]))
     if missing:
         handle.alter.add_columns(missing)
-    if changed:  # Delta keeps one type a column: the rows are written again in the wider one
-        rows = lake.scan(handle).with_columns(pl.col(n).cast(table.columns[n]) for n in changed)
-        write_deltalake(
-            handle,
-            rows.collect().to_arrow(),
-            mode="overwrite",
-            schema_mode="overwrite",
-            partition_by=list(table.partition_by),
-            storage_options=dict(lake.storage_options),
-            commit_properties=CommitProperties(
-                custom_metadata={"sluice.widened": ",".join(changed)}, max_commit_retries=0
-            ),  # else it passes whatever others did meanwhile: rows twice, or in the old type
-        )
+    if changed:
+        _widen(lake, handle, {name: wanted[name] for name in changed})
+
+
+def _widen(lake: "Lake", handle: DeltaTable, changed: Mapping[str, DeltaField]) -> None:
+    """Write a table's rows again with some columns in wider types, a piece of a file at a time.
+
+    Delta keeps one type a column, so all files are replaced in one commit. It takes out what it did not see,
+    so it follows no other: else rows would be there twice, or in the old type.
+    """
+    schema = DeltaSchema([changed.get(field.name, field) for field in handle.schema().fields])
+    files = DataFiles(lake, handle)
+    actions = [
+        new.action
+        for path, value in files.listed().select("path", "value").iter_rows()
+        for piece in files.pieces(path)
+        for new in files.write(piece, value, schema)
+    ]
+    told = {"sluice.widened": ",".join(changed)}
+    lake.commit(handle, actions, mode="overwrite", schema=schema, metadata=told)
 
 
 def widens(stored: pl.DataType, wanted: pl.DataType) -> bool:

@@ -126,9 +126,11 @@ def _names(after: int, upto: int) -> list[str]:
 def _read(handle: DeltaTable, version: int) -> _Known:
     """Read a version anew: the newest checkpoint not after it, and the commits since."""
     hint = _hint(handle)
-    start = _checkpoint(handle, hint) if hint is not None and hint <= version else None
-    if start is None:  # the handle is older than the last checkpoint, or there is none
-        start = _listed(handle, version)
+    hinted = _checkpoint(handle, hint) if hint is not None and hint <= version else None
+    known = None if hinted is None else _after(handle, hinted, version)
+    if known is not None:
+        return known
+    start = _listed(handle, version)  # the handle is older than the hint, or a slow writer put it back
     known = _after(handle, start, version)
     if known is None:
         detail = f"its log lacks commits from {start.version + 1} on"

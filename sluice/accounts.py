@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 
@@ -20,6 +20,8 @@ ACCOUNTS = "sluice.accounts"
 Layer = Literal["bronze", "silver"]
 Kind = Literal["batch", "replay", "repair"]
 _TILE = ["stream", "layer", "epoch", "tile", "partition"]
+RANGE = (*_TILE, "kind", "generation", "first_offset", "next_offset")  # what `current` looks at
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 @dataclass(frozen=True, order=True)
@@ -158,7 +160,7 @@ def current(ledger: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([ledger.filter(~raised), rows]).rechunk()  # polars 2.1: `pl.format` and empty chunks
 
 
-def unbalanced(ledger: pl.DataFrame) -> pl.DataFrame:
+def unbalanced(ledger: Frame) -> Frame:
     """Give the accounts that break the first equation."""
     parts = ("accepted", "duplicates", "conflicts", "quarantined", "tombstones", "ignored")
     return ledger.filter(pl.col("read") != pl.sum_horizontal(parts))

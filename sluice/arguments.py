@@ -7,12 +7,12 @@ says about the schema's columns is for `sluice.problems`.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from sluice.contract import REQUIRED, Changes, Debezium, Events, Json, Stream
+from sluice.contract import REQUIRED, Changes, Debezium, Events, Json, Stream, TimePrecision
 from sluice.partitions import Daily, Hourly, parse_start
 from sluice.schema_problems import Found
 from sluice.sources import Delta, Mongo, Parquet, Postgres
@@ -28,6 +28,7 @@ _MOST_EPOCHS = 2**31 - 1
 _SHOWN = 200  # characters of a value
 _SOURCES = ("postgresql", "mongodb", "mysql")
 _DECIMAL = (None, "precise", "string", "double")
+_TIME = (None, *get_args(TimePrecision))
 _BINARY = ("base64", "base64-url-safe", "hex")
 _EPOCHS = (None, "s", "ms", "us", "ns")
 
@@ -179,6 +180,7 @@ _INNER: tuple[tuple[str, type, str, Callable[[Any], bool], str], ...] = (
     ),
     ("value", Debezium, "binary", lambda value: value in _BINARY, f"one of {', '.join(map(repr, _BINARY))}"),
     ("value", Debezium, "decimal", lambda value: value in _DECIMAL, "None, 'precise', 'string' or 'double'"),
+    ("value", Debezium, "time", lambda value: value in _TIME, f"one of {', '.join(map(repr, _TIME))}"),
     ("value", Debezium, "unwrapped", lambda value: isinstance(value, bool), "True or False"),
     (
         "source",

@@ -53,6 +53,11 @@ class Column:
         return storage_dtype(self.dtype)
 
     @property
+    def precision(self) -> Any:
+        """The digits of a second that the source's column has, where the contract tells."""
+        return self.metadata.get("precision")
+
+    @property
     def pii(self) -> bool:
         """Whether the contract marks the column as personal."""
         return bool(self.metadata.get("pii", False))
@@ -92,6 +97,13 @@ def model_dtype(dtype: Any) -> pl.DataType:
         case pl.DataType():
             return dtype
     raise TypeError(f"{dtype!r} is no polars type")
+
+
+def leaf_dtype(dtype: Any) -> pl.DataType:
+    """Give the type of the elements of lists and arrays, however deep; of others the type itself."""
+    while isinstance(dtype, pl.List | pl.Array):
+        dtype = dtype.inner
+    return model_dtype(dtype)
 
 
 def model_columns(model: Any) -> tuple[Column, ...]:

@@ -21,6 +21,9 @@ from sluice.sources import Source
 UNAVAILABLE = "__debezium_unavailable_value"
 
 Where = pl.Expr | Mapping[str, Any]
+TimePrecision = Literal[
+    "adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"
+]
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,13 @@ class Debezium:
     `unavailable`, `binary` and `decimal` are the connector's `unavailable.value.placeholder`,
     `binary.handling.mode` (`bytes` is written as base64) and `decimal.handling.mode`; a schema block says
     itself how decimals are written, and where neither does, a text that could be both digits and base64 is
-    refused. `unwrapped` says that values are rows which its transformation unwrapped without rewriting
-    deletes: then a tombstone is a delete of its key, and changes are ordered by the Kafka offset. Unwrapped
-    rows with `__deleted` need no such word.
+    refused. `time` is its `time.precision.mode` (None: its default, "adaptive", of MySQL
+    "adaptive_time_microseconds"), by which times told as numbers are read where no schema block tells their
+    unit. An adaptive mode follows the source's columns: a column's `metadata={"precision": 3}` tells its
+    digits; else a `Datetime` is read in its own unit, and of a `Time` only what can be but one time.
+    `unwrapped` says that values are rows which its transformation unwrapped without rewriting deletes: then a
+    tombstone is a delete of its key, and changes are ordered by the Kafka offset. Unwrapped rows with
+    `__deleted` need no such word.
     """
 
     source: Literal["postgresql", "mongodb", "mysql"]
@@ -52,6 +59,7 @@ class Debezium:
     binary: Literal["base64", "base64-url-safe", "hex"] = "base64"
     decimal: Literal["precise", "string", "double"] | None = None
     unwrapped: bool = False
+    time: TimePrecision | None = None
 
 
 Format = Json | Debezium
@@ -114,10 +122,10 @@ class Stream:
 _WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch", "source"})
 # Raised where mended code decides other than before, so that tiles are decided anew by themselves.
 _RULES = {"Changes": 2}  # 2: of what is told again the first telling stands
-_DECODERS = {  # 2 of postgresql: transactions that were open as their snapshot was taken stand behind it
-    "postgresql": 3,  # the clock of a snapshot and the table of a truncate are part of the position
-    "mysql": 2,  # the same
-}
+# postgresql 2: transactions that were open as their snapshot was taken stand behind it; 3, mysql 2: without a
+# schema block, times are read in the connector's unit, and texts in columns of numbers as its decimals; the
+# clock of a snapshot and the table of a truncate are part of the position.
+_DECODERS = {"postgresql": 3, "mysql": 2}
 
 
 def _describe(value: Any) -> str:
@@ -126,8 +134,9 @@ def _describe(value: Any) -> str:
         return str(value)
     if isinstance(value, Mapping):
         return repr(sorted(value.items()))
-    if isinstance(value, Debezium) and value.source in _DECODERS:
-        return f"{value!r} decoder={_DECODERS[value.source]}"
+    if isinstance(value, Debezium):
+        decoder = f" decoder={_DECODERS[value.source]}" if value.source in _DECODERS else ""
+        return repr(value) + decoder
     if inspect.isclass(value):  # the model: its columns, its rules, and the source of its own checks
         columns = [(c.name, str(c.dtype), c.nullable, c.path) for c in model_columns(value)]
         return "\n".join([repr(columns), repr(_rules(value)), *map(_source, value.__mro__)])

@@ -13,7 +13,7 @@ from typing import Any
 import pandera.polars as pa
 import polars as pl
 
-from sluice.columns import REST, Column, model_columns
+from sluice.columns import REST, Column, leaf_dtype, model_columns
 
 Found = tuple[str, str, str]  # argument, what was found, what is allowed
 
@@ -37,6 +37,7 @@ _NUMBERS = (
 _TIMES = (pl.Date, pl.Time, pl.Duration, pl.Datetime)
 _SCALARS = (*_NUMBERS, *_TIMES, pl.String, pl.Boolean, pl.Binary, pl.Enum, pl.Categorical)
 _MOST_DIGITS = 38
+_MOST_PLACES = 6  # of a second, as PostgreSQL and MySQL have them
 _ONE_ROW = (
     "rules that look at one row; `key` gives one row a key, and whatever sees more rows is an asset check"
 )
@@ -57,6 +58,7 @@ def schema_problems(model: Any) -> tuple[tuple[Column, ...], list[Found]]:
     if not columns:
         return (), [("schema", f"{model.__name__} without columns", MODEL)]
     types = [(f"schema.{c.name}", wrong, TYPES) for c in columns if (wrong := _refused(c.dtype))]
+    types += list(_precisions(columns))
     rules = [] if types else _wide_rules(model, columns)  # no rows can be made of a refused type
     return columns, [*_names(columns), *types, *_unsupported(model), *rules]
 
@@ -76,6 +78,18 @@ def _names(columns: Sequence[Column]) -> Iterator[Found]:
                 argument,
                 "a name that differs from another only in case",
                 "names that differ: Delta ignores case",
+            )
+
+
+def _precisions(columns: Sequence[Column]) -> Iterator[Found]:
+    for column in columns:
+        timed = isinstance(leaf_dtype(column.dtype), pl.Time | pl.Datetime)
+        timed = timed and column.precision in range(_MOST_PLACES + 1)
+        if column.precision is not None and not timed:
+            yield (
+                f"schema.{column.name}",
+                f"the precision {column.precision!r} for {column.dtype}",
+                f"0 to {_MOST_PLACES} digits of a second, for Time and Datetime",
             )
 
 

@@ -86,7 +86,7 @@ ACKNOWLEDGED: dict[str, pl.DataType] = {
     "epoch": pl.Int32(),
     "partition": pl.Int32(),
     "first_offset": pl.Int64(),
-    "holes": pl.Int64(),
+    "holes": pl.Int64(),  # in addition to those acknowledged there before
     "reason": pl.String(),
     "acknowledged_at": UTC_TIME,
 }

@@ -49,10 +49,15 @@ def bounds(log: Log, first: int, ends_ms: Sequence[int], now_ms: int) -> list[in
         first: where the first of the tiles begins.
         ends_ms: when each tile ends (epoch milliseconds), in order.
         now_ms: the time now; a tile that ended less than an hour ago is live.
+
+    Raises:
+        ValueError: the first of them begins beyond the log's end.
     """
+    if first > log.high:
+        raise ValueError(f"a tile cannot begin at offset {first}: the log ends at {log.high}")
     plan = _Plan(log, first, ends_ms)
     result: list[int] = []
-    floor = min(first, log.high)
+    floor = first
     for end in ends_ms:
         history = end + HOUR_MS <= now_ms
         floor = plan.bound(end, _FAR if history else now_ms + HOUR_MS, floor)

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from unittest.mock import patch
 
 import pandera.polars as pa
 import polars as pl
 from tenacity import wait_none
 
+import assets.flow
+import assets.races
 import resources.lake
 from assets import aftermath, equations
 from assets.ingest import Ingested, Limits, ingest
@@ -235,12 +238,12 @@ def kill() -> None:
 @contextmanager
 def without_pauses() -> Iterator[None]:
     """Lose races without waiting after each."""
-    pause = resources.lake.wait_random_exponential
-    resources.lake.wait_random_exponential = lambda **_: wait_none()
-    try:
+    with (
+        patch.object(resources.lake, "wait_random_exponential", lambda **_: wait_none()),
+        patch.object(assets.races, "pause", lambda _: 0),
+        patch.object(assets.flow, "pause", lambda _: 0),
+    ):
         yield
-    finally:
-        resources.lake.wait_random_exponential = pause
 
 
 def dying_everywhere(

@@ -7,7 +7,7 @@ from threading import Event
 import polars as pl
 
 from resources.kafka import Batch, KafkaResource, Topic, Watermarks
-from sluice.errors import KafkaUnreachableError, TopicMissingError
+from sluice.errors import KafkaReadError, KafkaUnreachableError, TopicMissingError
 from sluice.tables import RECORD
 
 
@@ -93,6 +93,12 @@ class FakeKafka:
         """Lose what is before an offset, as retention does."""
         self.topics[name][partition].low = low
 
+    def cut(self, name, partition, high) -> None:
+        """Lose what is from an offset on, as a broker does with its disk; the topic keeps its id."""
+        log = self.topics[name][partition]
+        log.records = {offset: record for offset, record in log.records.items() if offset < high}
+        log.high = high
+
     def topic(self, name) -> Topic:
         if self.down:
             raise KafkaUnreachableError("fake:9092", "it is down")
@@ -156,6 +162,8 @@ class FakeTail:
     def take(self, max_rows, max_bytes, seconds) -> Batch:
         places = self.positions
         marks = self.kafka.watermarks(self.name, list(places))
+        if cut := [p for p, at in places.items() if at > marks[p].high]:
+            raise KafkaReadError(self.name, f"the log ends before its known end: partitions {cut}")
         ranges = {p: (at, max(at, marks[p].stable)) for p, at in places.items()}
         batch = next(self.kafka.read(self.name, ranges, max_rows=max_rows, max_bytes=max_bytes))
         self.positions = dict(batch.next_offsets)

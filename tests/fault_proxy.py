@@ -10,14 +10,16 @@ from urllib.parse import urlsplit
 
 Which = Callable[[str, str], bool]  # by method and path
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+FULL = b"<Error><Code>XMinioStorageFull</Code><Message>Storage backend has no space left.</Message></Error>"
+_ANSWERS = {"busy": (503, SLOW_DOWN), "refused": (403, SLOW_DOWN), "full": (507, FULL)}
 
 
 class FaultProxy:
     """Stands between a client and an HTTP server; `fault` is None while it behaves.
 
     Faults: `down` (the connection ends unanswered), `busy` (503 SlowDown), `slow` (a second later), `refused`
-    (403), `cut` (the server takes the request and answers, the client never hears of it). `times` bounds how
-    often, `which` says for which requests.
+    (403), `full` (507), `cut` (the server takes the request and answers, the client never hears of it).
+    `times` bounds how often, `which` says for which requests.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -76,10 +78,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(1)
         if fault == "down":
             return self._hang_up()
-        if fault in ("busy", "refused"):
-            return self._answer(
-                503 if fault == "busy" else 403, [("Content-Type", "application/xml")], SLOW_DOWN
-            )
+        if fault in _ANSWERS:
+            status, content = _ANSWERS[fault]
+            return self._answer(status, [("Content-Type", "application/xml")], content)
         connection = HTTPConnection(self.owner.upstream, timeout=60)
         try:
             connection.request(self.command, self.path, body, dict(self.headers))

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -111,8 +111,8 @@ def binary(mode: str) -> Undo:
     return undo
 
 
-def guessed(value: Any, dtype: pl.Decimal, mode: str | None = None) -> Any:
-    """Undo a decimal of which no schema says how it is written: base64 has the column's scale."""
+def guessed(value: Any, dtype: pl.DataType, mode: str | None = None) -> Any:
+    """Undo a number of which no schema says how it is written: base64 has the column's scale, if any."""
     if isinstance(value, Number):
         return value
     if isinstance(value, dict):
@@ -123,7 +123,8 @@ def guessed(value: Any, dtype: pl.Decimal, mode: str | None = None) -> Any:
     is_encoded = mode == "precise" or (mode is None and bool(_bytes(value)))
     if is_digits and is_encoded:  # such as "1234": digits, or three bytes
         return None
-    return _digits(_bytes(value), dtype.scale, dtype) if is_encoded else value
+    scale = dtype.scale if isinstance(dtype, pl.Decimal) else 0 if dtype.is_integer() else None
+    return _digits(_bytes(value), scale, dtype) if is_encoded else value
 
 
 def bits(length: int, dtype: pl.DataType) -> Undo:
@@ -166,6 +167,12 @@ def clock(value: Any, unit: int) -> str | None:
     """Write a count since midnight, in units of so many nanoseconds, as ISO text."""
     count = _count(value)
     return stamp(value, unit)[11:] if count is not None and 0 <= count * unit < _DAY else None  # type: ignore[index]
+
+
+def clocks(value: Any, units: Sequence[int]) -> str | None:
+    """Write a count since midnight, in one of these units, as ISO text; None where that can be several."""
+    texts = {text for unit in units if (text := clock(value, unit)) is not None}
+    return texts.pop() if len(texts) == 1 else None
 
 
 def wall(value: Any) -> Any:

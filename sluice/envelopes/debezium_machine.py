@@ -19,7 +19,7 @@ from sluice.columns import REST, Column
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.debezium import NO_SCHEMA, OLD_KEY, Envelopes, EnvelopeSchema
 from sluice.envelopes.debezium_nodes import field_node
-from sluice.envelopes.debezium_plans import Plans, block_of
+from sluice.envelopes.debezium_plans import Plans, block_of, options_of
 from sluice.envelopes.sources import COUNTS, TEXTS, of_sources, source_nodes
 from sluice.envelopes.told import UTC_TIME, Told
 from sluice.envelopes.unavailable import Unavailable
@@ -142,12 +142,13 @@ class _Reading:
         told, beside = self._plans.of(fields), self._plans.of({})
         readers = []
         for n, column in enumerate(self._columns):
+            options = options_of(column, self._options)
             if column.path[0] in _BESIDE:  # such as "source.table"; the row's own member would come first
-                put(root, column.path, field_node(column.dtype, None, self._options), n)
+                put(root, column.path, field_node(column.dtype, None, options), n)
                 image.children.append(Node(Kind.NEVER, column.path[0]))
                 readers.append(self._sent(beside[n], column))
             else:
-                put(image, column.path, field_node(column.dtype, block_of(column, fields), self._options), n)
+                put(image, column.path, field_node(column.dtype, block_of(column, fields), options), n)
                 readers.append(self._sent(told[n], column))
         plan = planned(root, "UTC")
         gone = [self._gone(r, c) for r, c in zip(told, self._columns, strict=True)]

@@ -11,11 +11,10 @@ import polars as pl
 import pyarrow as pa
 
 from sluice.contract import Debezium, Json
-from sluice.envelopes.debezium_values import CLOCKS, DATES, DURATIONS, STAMPS, UNITS, Schema, parameter
+from sluice.envelopes.debezium_values import CLOCKS, DATES, DURATIONS, STAMPS, Schema, parameter, time_units
 from sluice.json.plan import BARE, GUESSED, NO_TEXT, Kind, Node, node_of
 
 _PLAIN = Json()
-_MICROSECONDS = 6
 _PLACES = {10**6: 3, 10**3: 6, 1: 9}  # of a second, by nanoseconds of a unit
 _COUNTED = {*DATES, *STAMPS, *CLOCKS}
 _ODD = {
@@ -59,6 +58,7 @@ def _written(dtype: Any, schema: Schema, options: Debezium) -> Node | None:
 
 
 def _unwritten(dtype: Any, options: Debezium) -> Node | None:
+    units = time_units(dtype, options)
     match dtype:
         case pl.Decimal():
             digits = options.decimal in ("string", "double")
@@ -67,17 +67,21 @@ def _unwritten(dtype: Any, options: Debezium) -> Node | None:
             return Node(Kind.DATE, arrow=pa.date32(), parameters=(BARE, -1))
         case pl.Datetime():
             node = _text(dtype)
-            if node:
-                node.parameters = (node.parameters[0] | BARE, _PLACES[UNITS[dtype.time_unit]])
+            if node and units:
+                node.parameters = (node.parameters[0] | BARE, _PLACES[units[0]])
             return node
         case pl.Time():
-            return Node(Kind.CLOCK, arrow=pa.time64("ns"), parameters=(BARE, _MICROSECONDS))
+            counted = (BARE | (GUESSED if len(units) > 1 else 0), _PLACES[units[-1]]) if units else (0, 0)
+            return Node(Kind.CLOCK, arrow=pa.time64("ns"), parameters=counted)
         case pl.Binary():
             return node_of(dtype, _PLAIN) if options.binary == "base64" else None
         case pl.Duration():
             return None
         case _:
-            return _text(dtype)
+            node = _text(dtype)
+            if node and node.kind in (Kind.INTEGER, Kind.FLOAT) and options.decimal in (None, "precise"):
+                node.parameters = (node.parameters[0], node.parameters[1] | NO_TEXT)
+            return node
 
 
 def _counted(dtype: Any, encoding: str) -> Node | None:

@@ -1,15 +1,22 @@
 """How columns are read from rows of one schema: worked out once a schema, not once a value."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from sluice.columns import Column
-from sluice.contract import Debezium
-from sluice.envelopes.debezium_values import Fields, Schema, fields_of, value_reader
+import polars as pl
+
+from sluice.columns import Column, leaf_dtype
+from sluice.contract import Debezium, TimePrecision
+from sluice.envelopes.debezium_values import Fields, Schema, fields_of, time_mode, value_reader
 from sluice.envelopes.mongodb_values import document_reader
 from sluice.envelopes.mongodb_values import value_reader as bson_reader
 from sluice.json.values import Misfit, Reader, shown
 
+_COARSE = 3  # digits of a second that milliseconds have
+_UNITS: dict[str, TimePrecision] = {"ms": "connect", "us": "microseconds", "ns": "nanoseconds"}
+_ENVELOPE = re.compile(r"source|transaction|op|(__.*)?ts_(ms|us|ns)")  # whose times follow no mode
 _MOST = 1000  # plans kept: bounds memory where each record has a schema of its own
 
 
@@ -34,7 +41,18 @@ class Plans:
     def _reader(self, column: Column, fields: Fields, is_document: bool) -> Reader:
         if is_document:
             return document_reader if column.document else bson_reader(column.dtype)
-        return value_reader(column.dtype, block_of(column, fields), self._options)
+        return value_reader(column.dtype, block_of(column, fields), options_of(column, self._options))
+
+
+def options_of(column: Column, options: Debezium) -> Debezium:
+    """Give the options that hold for one column: its precision tells what an adaptive mode writes."""
+    dtype, mode = leaf_dtype(column.dtype), time_mode(options)
+    if isinstance(dtype, pl.Datetime) and _ENVELOPE.fullmatch(column.path[0]):
+        return replace(options, time=_UNITS[dtype.time_unit])
+    is_open = mode == "adaptive" or (mode == "adaptive_time_microseconds" and isinstance(dtype, pl.Datetime))
+    if column.precision is None or not is_open:
+        return options
+    return replace(options, time="connect" if column.precision <= _COARSE else "microseconds")
 
 
 def block_of(column: Column, fields: Fields) -> Schema | None:

@@ -1,8 +1,9 @@
 """Debezium's encodings undone: what a value of a change event means in a column.
 
 With a schema block the field's type says how a value was written; without one the column's type does, and
-a text that could be both digits and base64 is refused rather than guessed. An undone value is then read as
-strictly as any JSON (`sluice.json.values`), but that a float may be NaN or infinite, as the source's can.
+the connector's modes that the contract names. A text that could be both digits and base64, or a number that
+could be several times, is refused rather than guessed. An undone value is then read as strictly as any JSON
+(`sluice.json.values`), but that a float may be NaN or infinite, as the source's can.
 """
 
 import re
@@ -17,6 +18,7 @@ from sluice.envelopes.debezium_encodings import (
     binary,
     bits,
     clock,
+    clocks,
     date_text,
     decimal,
     duration,
@@ -36,7 +38,6 @@ Fields = Mapping[str, Schema]
 
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
-UNITS = {"ms": 10**6, "us": 10**3, "ns": 1}
 STAMPS = {
     "io.debezium.time.Timestamp": 10**6,
     "io.debezium.time.MicroTimestamp": 10**3,
@@ -51,6 +52,9 @@ CLOCKS = {
 }
 DURATIONS = {"io.debezium.time.MicroDuration": 10**3, "io.debezium.time.NanoDuration": 1}
 _DEFAULTS = Debezium("postgresql")
+_MILLI, _MICRO = 10**6, 10**3
+_FIXED = {"isostring": (), "connect": (_MILLI,), "microseconds": (_MICRO,), "nanoseconds": (1,)}
+_OWN = {"ms": (_MILLI,), "us": (_MICRO,), "ns": ()}  # what an adaptive mode may write for a Datetime
 DATES = ("io.debezium.time.Date", "org.apache.kafka.connect.data.Date")
 
 
@@ -72,7 +76,7 @@ def value_reader(dtype: pl.DataType, schema: Schema | None, options: Debezium = 
         inner = fields_of(schema)
         return _struct({f.name: value_reader(f.dtype, inner.get(f.name), options) for f in dtype.fields})  # type: ignore[arg-type]
     plain, is_float = reader(dtype, Json()), dtype.is_float()
-    encoding = str((schema.get("name") or schema.get("type")) if schema else f"a value of {dtype}")
+    encoding = str((schema.get("name") or schema.get("type")) if schema else _expected(dtype, options))
     undo = _written(encoding, schema, dtype, options) if schema else _unwritten(dtype, options)
 
     def read(value: Any, path: str, misfits: list[Misfit]) -> Any:
@@ -164,24 +168,63 @@ def _written(encoding: str, schema: Schema, dtype: pl.DataType, options: Debeziu
 
 
 def _unwritten(dtype: pl.DataType, options: Debezium) -> Undo:
-    """Undo what Debezium's defaults would write for a column of this type."""
+    """Undo what the connector, as it is configured, would write for a column of this type."""
+    units = time_units(dtype, options)
     match dtype:
-        case pl.Decimal():
+        case _ if dtype.is_numeric():
             return lambda value: guessed(value, dtype, options.decimal)
         case pl.Date():
             return lambda value: date_text(value) if isinstance(value, Number) else wall(value)
         case pl.Datetime():
-            unit = UNITS["ms" if options.source == "mongodb" else dtype.time_unit]
-            text = _text(dtype)
-            return lambda value: stamp(value, unit) if isinstance(value, Number) else text(value)
+            unit, text = next(iter(units), None), _text(dtype)
+            return lambda value: (unit and stamp(value, unit)) if isinstance(value, Number) else text(value)
         case pl.Binary():
             return binary(options.binary)
-        case pl.Time():  # microseconds, in which Debezium writes times of full precision
-            return lambda value: clock(value, 10**3) if isinstance(value, Number) else wall(value)
+        case pl.Time():
+            return lambda value: clocks(value, units) if isinstance(value, Number) else wall(value)
         case pl.Duration():
-            return lambda value: duration(value, 10**3) if isinstance(value, Number) else interval(value)
+            unit = next(iter(units), None)
+            return lambda value: (
+                (unit and duration(value, unit)) if isinstance(value, Number) else interval(value)
+            )
         case _:
             return _text(dtype)
+
+
+def time_mode(options: Debezium) -> str:
+    """Give the connector's `time.precision.mode`."""
+    return options.time or ("adaptive_time_microseconds" if options.source == "mysql" else "adaptive")
+
+
+def time_units(dtype: pl.DataType, options: Debezium) -> tuple[int, ...]:
+    """Give the units, in nanoseconds, in which a time may be counted that no schema tells of.
+
+    Several where the source's column decides: what can be but one time in them is sure. None where the
+    connector writes no numbers.
+    """
+    mode = time_mode(options)
+    if options.source == "mongodb":
+        return (_MILLI,)
+    if isinstance(dtype, pl.Duration) and options.source == "postgresql":  # an interval, in any mode
+        return (_MICRO,)
+    if mode in _FIXED:
+        return _FIXED[mode]
+    if isinstance(dtype, pl.Datetime):
+        return _OWN[dtype.time_unit]
+    return (_MICRO,) if isinstance(dtype, pl.Duration) or mode != "adaptive" else (_MILLI, _MICRO)
+
+
+def _expected(dtype: pl.DataType, options: Debezium) -> str:
+    """Say what a value must be that no schema tells of, and which word would make more of it certain."""
+    words = f"a value of {dtype}"
+    if dtype.is_numeric() and options.decimal is None:
+        return f"{words} that is either digits or base64 (Debezium(decimal=…) says which)"
+    if isinstance(dtype, pl.Time | pl.Datetime) and len(time_units(dtype, options)) != 1:
+        return (
+            f"{words} in a known unit (Debezium(time=…) names the connector's time.precision.mode, the "
+            "column's metadata the precision of the source's)"
+        )
+    return words
 
 
 def _text(dtype: pl.DataType) -> Undo:

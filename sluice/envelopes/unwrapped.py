@@ -29,13 +29,16 @@ def operation(row: Mapping[str, Any]) -> str:
 
 
 def source_of(row: Mapping[str, Any], connector: str) -> dict[str, Any]:
-    """Gather what an unwrapped row tells of its source: `__source_lsn` as well as `__lsn`."""
+    """Gather what an unwrapped row tells of its source: `__source_lsn` as well as `__lsn`.
+
+    MySQL's `row` counts within an event: where `add.fields` does not name it, each is the first.
+    """
     told = {name.removeprefix(MARK): value for name, value in row.items() if name.startswith(MARK)}
     named = {
         name.removeprefix("source_"): value for name, value in told.items() if name.startswith("source_")
     }
     beside = {name: value for name, value in told.items() if name not in _CLOCKS}  # the connector's own clock
-    return {"connector": connector, **beside, **named}
+    return {"connector": connector, "row": 0, **beside, **named}
 
 
 def is_cloud_event(payload: Mapping[str, Any]) -> bool:

@@ -62,6 +62,17 @@ class TopicRecreatedError(PermanentError):
         )
 
 
+class LogCutError(PermanentError):
+    """A log ends before what was read of it: its offsets mean other records from there on."""
+
+    def __init__(self, stream: str, topic: str, partition: int, known: int, end: int, epoch: int) -> None:
+        super().__init__(
+            f"topic {topic!r} of stream {stream!r}, partition {partition}: the log ends at offset {end}, but "
+            f"the lake knows it up to {known}: it was cut (a broker lost its disk, or one that lagged was "
+            f"elected); set epoch={epoch + 1} in the contract to read what it has now beside what was kept"
+        )
+
+
 class KafkaReadError(RetryableError):
     """The broker answered, but a range of offsets could not be read."""
 

@@ -28,6 +28,16 @@ class ReconciliationRunsError(PermanentError):
         )
 
 
+class LeaseLostError(RetryableError):
+    """A reconciliation could not renew its lease in time, so another one of the stream may have begun."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(
+            f"the reconciliation of {stream!r} could not renew its lease in time, so it ends without a "
+            "verdict: another one may run; try again, once the lake's store answers"
+        )
+
+
 class MarkerLateError(RetryableError):
     """The lake cannot be brought past a position of its source."""
 

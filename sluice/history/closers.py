@@ -91,6 +91,29 @@ def timed_order(changes: pl.DataFrame) -> pl.Series:
     return encode(changes.with_columns(clock), _BY_TIME)
 
 
+def before_next(rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Put rows of an image that came after the image that follows theirs before it: late ones, told again.
+
+    Args:
+        rows: changes with `_order`, by the Kafka log.
+        ends: as `closers` gives them, with `_order`.
+        stream: the contract.
+    """
+    if stream.snapshot is None or not rows.height:
+        return rows, ends
+    images = ends.filter(pl.col("_image").is_not_null()).sort("_order")
+    known = images.select("_image", _next=pl.col("_order").shift(-1))
+    following = rows.select(_image=pl.col(stream.snapshot)).join(
+        known, on="_image", how="left", maintain_order="left"
+    )["_next"]
+    late = rows.select(pl.col("_order") > pl.lit(following)).to_series().fill_null(value=False)
+    if not late.any():  # most often
+        return rows, ends
+    before = pl.concat_str(pl.lit(following), pl.lit(" !"), "_order")
+    order = pl.when(pl.lit(late)).then(before).otherwise(pl.col("_order") + " 1")
+    return rows.with_columns(order.alias("_order")), ends.with_columns(pl.col("_order") + " 0")
+
+
 def closed(states: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     """Put a delete between two changes of a key where something that ends it lies between them.
 

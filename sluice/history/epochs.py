@@ -22,6 +22,7 @@ _SOURCE = pl.col("_source").struct
 _SERVER = _SOURCE.field("server")
 AT = pl.coalesce(_SOURCE.field("committed_at"), "_timestamp").dt.epoch("us").fill_null(0)
 _NEAR = 4  # snapshots do not name the server: the first changes after them do
+BEHIND = "~"  # in a position: it was put behind a snapshot (`sluice.history.opening`)
 READING = 60_000_000  # microseconds: MySQL's snapshots tell when a table was read, not its place
 
 
@@ -152,10 +153,13 @@ def _contradicts(epoch: _Epoch, change: _Told) -> tuple[bool, bool]:
 
 
 def _slack(one: _Told, other: _Told) -> int:
-    """Give how much later a snapshot may tell a row than its place; PostgreSQL's tells when it began."""
-    change = one if other.read else other
-    behind = "~" in change.place  # of a snapshot that could not see it (`sluice.history.opening`)
-    return READING if one.read != other.read and (behind or change.server is not None) else 0
+    """Give how much later a snapshot may tell a row than its place.
+
+    PostgreSQL's tells when it began, and what was put behind it was committed a little before.
+    """
+    streamed = one if other.read else other
+    late = streamed.server is not None or BEHIND in streamed.place
+    return READING if one.read != other.read and late else 0
 
 
 def _differ(one: str | None, other: str | None) -> bool:

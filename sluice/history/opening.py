@@ -12,7 +12,7 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.positions import OPENING, RANK, STREAMED
 from sluice.history.closers import OF_SNAPSHOT
-from sluice.history.epochs import AT, READING
+from sluice.history.epochs import AT, BEHIND, READING
 
 _TABLE = pl.col("_source").struct.field("table")
 _OPENS = RANK.is_in(OPENING)
@@ -77,7 +77,7 @@ def _behind(
     met = met.filter(of_it & soon & (pl.col("_written") <= pl.col("_since")))
     newest = met.sort("_written", "_image").unique("_row", keep="last")
     moved = newest.filter(pl.col("_image") > pl.col("_position")).select(
-        "_row", _moved=pl.concat_str("_image", pl.lit("~"), "_position")
+        "_row", _moved=pl.concat_str("_image", pl.lit(BEHIND), "_position")
     )
     placed = numbered.join(moved, on="_row", how="left", maintain_order="left")
     return placed.with_columns(pl.coalesce("_moved", "_position").alias("_position")).drop("_row", "_moved")

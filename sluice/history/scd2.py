@@ -14,7 +14,7 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.dedupe import SameChange, identity
 from sluice.history.carry import carry
-from sluice.history.closers import closed, closers, image_of, timed_order
+from sluice.history.closers import before_next, closed, closers, image_of, timed_order
 from sluice.history.epochs import contradictory, numbered
 from sluice.history.opening import behind_snapshots
 from sluice.tables import ROW_COORDINATES, dimension
@@ -83,8 +83,10 @@ def _ordered(
     told = rows.with_columns(_order="_position"), ends.with_columns(_order="_position")
     if isinstance(stream.value, Debezium) and not stream.sequences:
         yield from _by_place(_sorted(told[0], stream), told[1], stream)
-    elif stream.sequences or _in_one(rows, ends):
+    elif stream.sequences:
         yield _sorted(told[0], stream), told[1]
+    elif _in_one(rows, ends):
+        yield _by_log(*told, stream)
     else:  # offsets order within one partition, elsewhere it is Kafka's clock
         timed = rows.with_columns(timed_order(rows).alias("_order")), ends.with_columns(_order="_timed")
         mixed = pl.lit(value=True)
@@ -92,8 +94,14 @@ def _ordered(
             mixed = pl.col("_partition").n_unique().over(stream.keys) > 1
             for partition in ends["_partition"].unique():
                 mixed |= pl.col("_partition") != partition
-        yield _sorted(told[0].filter(~mixed), stream), told[1]
-        yield _sorted(timed[0].filter(mixed), stream), timed[1]
+        yield _by_log(told[0].filter(~mixed), told[1], stream)
+        yield _by_log(timed[0].filter(mixed), timed[1], stream)
+
+
+def _by_log(rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give changes sorted by their order in the Kafka log, but each within its image."""
+    rows, ends = before_next(rows, ends, stream)
+    return _sorted(rows, stream), ends
 
 
 def _in_one(rows: pl.DataFrame, ends: pl.DataFrame) -> bool:

@@ -24,7 +24,7 @@ static const int64_t *planned(json *s, node *n, const int64_t *plan, const byte 
         n->width = 1;
         break;
     case INTEGER:
-        n->most = ((wide)1 << (n->a - (n->b ? 1 : 0))) - 1;
+        n->most = ((wide)1 << (n->a - (n->b & 1))) - 1;
         n->width = (int)n->a;
         break;
     case DECIMAL:

@@ -25,8 +25,8 @@ typedef struct node {
     /* what to read */
     enum kind kind;
     int column;            /* whose value this is; -1: a part of one, or above them */
-    int64_t a, b;          /* PATH: strangers; INTEGER: bits, signed; DECIMAL: precision, scale; FLOAT: bits; LIST: size
-                              or -1; DATETIME, DURATION: places of the unit with flags, places of epoch numbers or -1;
+    int64_t a, b;          /* PATH: strangers; INTEGER: bits, signed with NO_TEXT; DECIMAL: precision, scale; FLOAT: bits,
+                              NO_TEXT; LIST: size or -1; DATETIME, DURATION: places of the unit with flags, places of epoch numbers or -1;
                               DATE, CLOCK: flags, places of counts or -1; UNSCALED: precision, scale with GUESSED */
     double limit;          /* FLOAT: what rounds to infinity */
     wide most;             /* DECIMAL, UNSCALED: the greatest digits */

@@ -75,7 +75,7 @@ static int number_fits(json *s, node *n, const byte *p, const byte *end)
     }
     wide most = n->most; /* an integer's; a negative one may be one further where there are negative ones */
     if (n->kind == INTEGER && value.negative)
-        most = n->b ? most + 1 : 0;
+        most = n->b & 1 ? most + 1 : 0;
     if (!whole_of(&value, n->kind == INTEGER ? 0 : (int)n->b & 255, most, &digits))
         return 0;
     if (value.negative)
@@ -124,14 +124,14 @@ static int bare_of(const byte *p, const byte *end, int64_t *out)
     return 1;
 }
 
-/* A count of days, or of units of 10^-places since midnight. */
+/* A count of days, or of units of 10^-places since midnight; GUESSED: of microseconds that are no milliseconds. */
 static int counted_fits(const node *n, int64_t count, int64_t *out)
 {
     if (n->kind == DATE) {
         *out = count;
         return count >= FIRST_SECOND / 86400 && count <= LAST_SECOND / 86400;
     }
-    if (count < 0 || count >= 86400 * TENS[n->b])
+    if (count < 0 || count >= 86400 * TENS[n->b] || (n->a & GUESSED && count < 86400 * TENS[3]))
         return 0;
     *out = count * TENS[9 - n->b];
     return *out % 1000 == 0;
@@ -188,7 +188,7 @@ static enum verdict read_scalar(json *s, node *n, const byte **at, const byte *e
     case INTEGER:
     case DECIMAL:
     case FLOAT:
-        fits = number_fits(s, n, p, last);
+        fits = !(quoted && n->b & NO_TEXT) && number_fits(s, n, p, last);
         break;
     case UNSCALED:
         fits = unscaled_fits(s, n, p, last, quoted);

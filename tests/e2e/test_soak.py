@@ -13,7 +13,7 @@ KILLS, BROKER_KILLS, MINUTES = (200, 5, 40) if os.environ.get("CI") else (20, 1,
 
 @pytest.mark.usefixtures("kafka")  # says why, where none can be had
 def test_whatever_dies_each_record_is_there_once(tmp_path: Path):
-    """Kafka-medallion 40-42, event-streaming 16: none lost, none twice, in order within a key."""
+    """Kafka-medallion 40-42: none lost, none twice, in order within a key."""
     soak = Soak(tmp_path / "soak", KILLS, BROKER_KILLS, MINUTES)
     figures = soak.run()
     assert not soak.errors, "\n\n".join([f"{soak.seed=}", *soak.errors[:3]])

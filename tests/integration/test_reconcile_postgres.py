@@ -198,14 +198,15 @@ def test_what_the_source_says_is_read_back_as_the_lake_stores_it(server, tmp_pat
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
-@pytest.mark.parametrize("kind", ["bigint", "text", 'text COLLATE "und-x-icu"', "uuid"])
+@pytest.mark.parametrize("kind", ["bigint", "text", 'text COLLATE "und-x-icu"', "uuid", "bytea"])
 def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel):
-    key_type = int if kind == "bigint" else str
+    key_type = {"bigint": int, "bytea": pl.Binary}.get(kind, str)
     named = type("Named", (pa.DataFrameModel,), {"__annotations__": {"id": key_type, "value": str}})
     key = {
         "bigint": "n",
         "text": "CASE n % 2 WHEN 0 THEN 'kéy ' ELSE 'Key' END || n",
         "uuid": "md5(n::text)::uuid",
+        "bytea": "decode(md5(n::text), 'hex')",
     }
     key = key[kind.split()[0]]
     with server.connect(autocommit=True) as session:
@@ -218,6 +219,8 @@ def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel)
     frame = pl.DataFrame(held, schema=["id", "value"], orient="row")
     if kind == "bigint":
         frame = frame.with_columns(pl.col("id").cast(pl.Int64))
+    if kind == "bytea":
+        frame = frame.with_columns(pl.col("id").str.strip_prefix("\\x").str.decode("hex"))
     frame.write_parquet(tmp_path / "many.parquet")
     lake = Side([str(tmp_path / "many.parquet")], {"id": "id", "value": "value"})
     source = Postgres(table="many", connection="shop")

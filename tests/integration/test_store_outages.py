@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from assets.flow import Flow, Pace
 from resources.lake import Lake
-from sluice.errors import LakeRefusedError, LakeUnreachableError
-from tests.engine import HOURS, assert_same, both, busy_log, decide, load, orders, prove, state
+from sluice.errors import LakeFullError, LakeRefusedError, LakeUnreachableError
+from tests.engine import HOURS, NOW, assert_same, both, busy_log, decide, load, orders, prove, state
 from tests.fault_proxy import FaultProxy
 from tests.seaweed import SeaweedFS, lake_at
 
@@ -44,6 +45,13 @@ def run(lake: Lake) -> None:
         both(lake, busy_log(), orders(), [hour])
 
 
+def follow(lake: Lake) -> None:
+    """Catch up as a continuous run does."""
+    pace = Pace(interval=0.01, rows=20)
+    one = Flow(lake, busy_log(), orders(), "run", pace, clock=lambda: NOW, say=lambda _text: None)
+    one.run(threading.Event(), caught_up=True)
+
+
 def hold_equal(lake: Lake, undisturbed: Lake) -> None:
     prove(lake, orders())
     assert_same(state(lake, orders()), state(undisturbed, orders()))
@@ -72,7 +80,7 @@ def test_commits_whose_answers_are_lost_count_once(proxy, undisturbed):
 
 
 def test_a_store_that_misbehaves_all_the_time(proxy, undisturbed):
-    """Down for seconds, throttling, slow, answers lost, one request in eight (kinesis-iceberg 39)."""
+    """Down for seconds, throttling, slow, answers lost, one request in eight."""
     lake, lock = lake_at(proxy.address, "chaos"), threading.Lock()
     chance = random.Random(7)  # noqa: S311  # the same faults each time
     away = [0.0]
@@ -84,7 +92,7 @@ def test_a_store_that_misbehaves_all_the_time(proxy, undisturbed):
             if time.monotonic() < away[0]:
                 proxy.fault = "down"
                 return True
-            proxy.fault = chance.choice(["down", "busy", "cut", "busy"])
+            proxy.fault = chance.choice(["down", "busy", "cut", "busy", "slow"])
             return chance.random() < 0.12
 
     with proxy.faulty("busy", sometimes):
@@ -107,6 +115,41 @@ def test_a_store_that_is_killed_and_comes_back(server, proxy, undisturbed):
     with proxy.faulty("down", kill_once):
         run(lake)
     assert killed.is_set()
+    hold_equal(lake, undisturbed)
+
+
+def test_a_continuous_run_goes_on_after_thirty_seconds_without_a_store(proxy, tmp_path):
+    """Down from the middle of a run on (mongodb-cdc T085): nobody starts it again."""
+    lake, down = lake_at(proxy.address, "thirty"), threading.Event()
+
+    def goes_down(method: str, path: str) -> bool:
+        if method == "PUT" and "silver" in path and path.endswith("1.json") and not down.is_set():
+            down.set()
+            threading.Timer(30, setattr, (proxy, "fault", None)).start()
+        return down.is_set()
+
+    begin = time.monotonic()
+    with proxy.faulty("down", goes_down):
+        follow(lake)
+    assert down.is_set()
+    assert time.monotonic() - begin > 30
+    beside = Lake(str(tmp_path / "lake"))
+    follow(beside)
+    hold_equal(lake, beside)
+
+
+def test_a_store_that_is_full_is_told_and_loses_nothing(proxy, undisturbed):
+    """Mongodb-cdc T219: what was committed stays, and the next run goes on once there is room."""
+    lake = lake_at(proxy.address, "full")
+    load(lake, busy_log(), orders(), HOURS[:1])
+    before = commits(lake)
+    with (
+        proxy.faulty("full", lambda method, _path: method in ("PUT", "POST")),
+        pytest.raises(LakeFullError, match="no space is left"),
+    ):
+        decide(lake, orders(), HOURS[:1])
+    assert commits(lake) == before
+    run(lake)
     hold_equal(lake, undisturbed)
 
 

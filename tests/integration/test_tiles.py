@@ -59,7 +59,7 @@ def test_wrong_clocks_move_nothing_and_a_tile_is_replaced_by_itself(tmp_path, ka
 
 
 def test_what_retention_took_is_a_hole_until_it_is_acknowledged(tmp_path, kafka, topic):
-    """(kinesis 39)."""
+    """A blocking check is red until someone says why it may be."""
     made, lake = topic(), Lake(str(tmp_path))
     stream = orders(topic=made.name)
     made.produce([b"x"] * 120, stamps=[ms(START + timedelta(minutes=i)) for i in range(120)])

@@ -1,5 +1,6 @@
 """Topics that are deleted, made again, or given partitions while they are read; transactions that hang."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,9 +13,16 @@ from conftest import MadeTopic
 
 from assets.ingest import Limits, ingest
 from assets.refine import refine
+from demo.broker import EmbeddedKafka
 from resources.kafka import KafkaResource
 from resources.lake import Lake
-from sluice.errors import KafkaReadError, OpenTransactionError, TopicMissingError, TopicRecreatedError
+from sluice.errors import (
+    KafkaReadError,
+    LogCutError,
+    OpenTransactionError,
+    TopicMissingError,
+    TopicRecreatedError,
+)
 from tests.engine import HOURS, NOW, START, ms, orders, prove, state, value
 from tests.running import Record, fill
 
@@ -73,6 +81,32 @@ def test_a_topic_is_deleted_and_made_again(lake: Lake, resource: KafkaResource, 
     silver = state(lake, second)["silver"]
     assert silver.filter(pl.col("_epoch") == 1).equals(before)
     assert sorted(silver.filter(pl.col("_epoch") == 2)["order_id"]) == sorted(f"new{i}" for i in range(200))
+
+
+@pytest.mark.usefixtures("kafka_jars")
+def test_a_broker_loses_its_disk(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The topic has its id, and a log that is shorter: refused, and read by the next epoch."""
+    first, second = orders(topic="cut"), orders(topic="cut", epoch=2)
+    early, later = START + timedelta(minutes=30), START + timedelta(minutes=45)
+    with EmbeddedKafka(tmp_path_factory.mktemp("cut")) as broker:
+        fill(broker.servers, "cut", some("old", 300))
+        topic_id = KafkaResource(bootstrap_servers=broker.servers).topic("cut").id
+        run(lake, KafkaResource(bootstrap_servers=broker.servers), first, early, TILES[:1])
+        before = state(lake, first)["silver"]
+        broker.stop()
+        shutil.rmtree(broker.nodes[1].folder / "data" / "cut-0")
+        broker.start()
+        resource = KafkaResource(bootstrap_servers=broker.servers)
+        assert resource.topic("cut").id == topic_id
+        fill(broker.servers, "cut", some("new", 20))
+        for now, tiles in ((later, TILES[:1]), (NOW, TILES)):
+            with pytest.raises(LogCutError, match=r"ends at offset 20, but the lake knows it up to 300"):
+                run(lake, resource, first, now, tiles)
+        run(lake, resource, second)
+        prove(lake, second)
+        silver = state(lake, second)["silver"]
+        assert silver.filter(pl.col("_epoch") == 1).equals(before)
+        assert silver.filter(pl.col("_epoch") == 2).height == 20
 
 
 def test_a_topic_is_deleted_while_it_is_read(kafka: str) -> None:

@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.types.json import set_json_loads
 
 from demo.postgres import Postgres
-from tests.integration.workload_types import LINES, PAGES, PEOPLE, TEXT, THINGS, Column
+from tests.integration.workload_types import LINES, PAGES, PEOPLE, STAY, STAYS, TEXT, THINGS, Column
 
 _SESSIONS = 3
 _LOCK_MS, _LONG_MS = 40, 60_000
@@ -50,6 +50,7 @@ TABLES = {
     "pages": Table({"id": _number(25)}, PAGES, 5),
     "pages_full": Table({"id": _number(25)}, PAGES, 3),
     "lines": Table({"order_id": _number(6), "line_no": Column("str", lambda r: r.choice("abc☃ "))}, LINES, 5),
+    "stays": Table(STAY, STAYS, 4),
     "scratch": Table({"id": _number(30)}, {"v": TEXT}, 3),
     "people": Table({"id": Column("str", lambda rng: str(UUID(int=rng.randrange(30))))}, PEOPLE, 5),
 }

@@ -28,6 +28,11 @@ CREATE TABLE lines (
     PRIMARY KEY (order_id, line_no)
 );
 ALTER TABLE lines ALTER note SET STORAGE EXTERNAL;
+CREATE TABLE stays (
+    room integer, day date, rate numeric(6, 2), paid boolean, at timestamptz, note text, guests integer,
+    PRIMARY KEY (room, day, rate, paid, at)
+);
+ALTER TABLE stays ALTER note SET STORAGE EXTERNAL;
 CREATE TABLE scratch (id integer PRIMARY KEY, v text);
 CREATE TABLE people (
     id uuid PRIMARY KEY, name varchar(12), code text, qty integer, weight numeric(9, 2), due date
@@ -53,7 +58,7 @@ END $$;
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['things', 'pages', 'pages_full', 'lines', 'scratch', 'people'] LOOP
+    FOREACH name IN ARRAY ARRAY['things', 'pages', 'pages_full', 'lines', 'stays', 'scratch', 'people'] LOOP
         EXECUTE format('CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON %I
                         FOR EACH ROW EXECUTE FUNCTION audit.note()', name);
         EXECUTE format('CREATE TRIGGER emptied AFTER TRUNCATE ON %I

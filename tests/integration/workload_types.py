@@ -243,6 +243,14 @@ LINES = {
     "price": Column("pl.Decimal(9, 4)", digits(5, 4), Decimal),
     "note": Column("str", long_text),
 }
+STAY = {  # a key of types that are told otherwise than they are written
+    "room": Column("int", lambda rng: rng.randrange(4), int),
+    "day": Column("pl.Date", some(date(1969, 12, 31), date(2026, 2, 28)), date.fromisoformat),
+    "rate": Column("pl.Decimal(6, 2)", some("1.50", "-20.00"), Decimal),
+    "paid": Column("bool", some(True, False), _boolean),
+    "at": Column('pl.Datetime("us", "UTC")', some(datetime(2026, 1, 1, 12, 0, 0, 1, UTC)), _zoned),
+}
+STAYS = {"note": Column("str", long_text), "guests": WHOLE}
 PEOPLE = {
     "name": Column("str", lambda rng: text(rng)[:12]),
     "code": Column("int", lambda rng: str(rng.randrange(10**6)), int),

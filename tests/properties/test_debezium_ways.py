@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from datetime import UTC, datetime
+from typing import get_args
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from sluice import Debezium
-from sluice.contract import Changes
+from sluice.contract import Changes, TimePrecision
 from sluice.decode_changes import decode_changes
 from sluice.envelopes import debezium_machine
 from sluice.json.machine import machine_code
@@ -46,6 +47,8 @@ KINDS = [
     kind(pl.Int64(), TIME + "MicroTimestamp", whole),
     kind(pl.String(), "string", texts.map(quoted)),
     kind(pl.String(), "io.debezium.data.Json", st.just(quoted('{"a": [1]}')) | st.just('{"a":"b"}')),
+    kind(pl.Int64(), "string", encoded | whole.map(quoted)),
+    kind(pl.Float32(), "string", encoded | numbers.map(quoted)),
     kind(pl.Boolean(), "boolean", st.sampled_from(["true", "false"])),
     kind(pl.Float64(), "double", numbers | st.just('"NaN"')),
     kind(pl.Enum(["a", "b"]), "string", st.sampled_from(['"a"', '"b"', '"c"'])),
@@ -165,12 +168,13 @@ def block(columns: dict) -> str:
 @st.composite
 def batches(draw) -> tuple[Changes, pl.DataFrame]:
     kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=4))
-    key = draw(st.sampled_from([KINDS[0], KINDS[3], KINDS[16]]))
+    key = draw(st.sampled_from([KINDS[0], KINDS[3], KINDS[18]]))
     columns = {"id": key} | {f"c{n}": kind for n, kind in enumerate(kinds)}
     options = Debezium(
         draw(st.sampled_from(["postgresql", "mysql"])),
         decimal=draw(st.sampled_from([None, "precise", "string", "double"])),
         binary=draw(st.sampled_from(["base64", "hex"])),
+        time=draw(st.sampled_from([None, None, *get_args(TimePrecision)])),
         unavailable=draw(st.sampled_from([PLACEHOLDER, PLACEHOLDER, "1234", "a"])),
     )
     where = draw(st.sampled_from([None, None, {"source.table": "t"}, {"op": "u"}]))

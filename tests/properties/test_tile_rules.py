@@ -236,7 +236,7 @@ def test_a_complete_tile_is_replaced_by_itself(kafka, share, compacted):
 @FEW
 @given(logs(1), st.floats(0, 1), st.floats(0, 1))
 def test_what_was_lost_before_it_was_read_is_a_hole_until_someone_acknowledges_it(kafka, early, late):
-    """Its range is told, the check is red, the reason is kept; a new loss is red again (kinesis 39)."""
+    """Its range is told, the check is red, the reason is kept; a new loss is red again."""
     (log,) = kafka.topics["t"]
     with new_lake() as lake:
         owns = {b.tile: b for b in bounds.ensure(lake, kafka, STREAM, TILES, NOW)}

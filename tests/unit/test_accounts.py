@@ -7,7 +7,21 @@ from assets import equations, reingest
 from resources.lake import Lake
 from sluice import tables
 from sluice.accounts import Account, unbalanced
-from tests.engine import HOURS, both, busy_log, decide, load, orders, prove, send, value
+from sluice.errors import OpenTransactionError
+from tests.engine import (
+    HOURS,
+    WIDE,
+    at_commit,
+    both,
+    busy_log,
+    decide,
+    load,
+    orders,
+    prove,
+    send,
+    value,
+    without_pauses,
+)
 from tests.fake_kafka import FakeKafka
 
 STREAM = orders()
@@ -64,3 +78,57 @@ def test_a_tile_with_too_many_refused_records_is_named(tmp_path, share, over):
     both(lake, kafka, stream, TILES)
     found = equations.over_quarantined(lake, stream)
     assert found.rows() == ([(TILES[0], 4, 2, 0.5)] if over else [])
+
+
+def lossy(tmp_path) -> tuple[Lake, FakeKafka]:
+    """Make a lake whose first tile has read five records and lost the next five, before it read the rest."""
+    lake, kafka = Lake(str(tmp_path)), FakeKafka()
+    kafka.create("t")
+    for n in range(40):
+        send(kafka, value(f"o{n}", "1", n), n)
+    kafka.topics["t"][0].stable = 5
+    with pytest.raises(OpenTransactionError):
+        load(lake, kafka, STREAM, TILES[:1])
+    kafka.topics["t"][0].stable = None
+    kafka.expire("t", 0, 10)
+    load(lake, kafka, STREAM, TILES[:1])
+    assert equations.holes(lake, STREAM).select("first_offset", "holes").rows() == [(5, 5)]
+    assert reingest.acknowledge(lake, STREAM, "five are known") == 1
+    return lake, kafka
+
+
+def replace(lake: Lake, kafka: FakeKafka) -> None:
+    assert reingest.mend(lake, kafka, STREAM, TILES[:1], run_id="mend", limits=WIDE, every=True)
+
+
+def test_a_replaced_tile_that_lost_nothing_more_stays_acknowledged(tmp_path):
+    lake, kafka = lossy(tmp_path)
+    for _ in range(2):
+        replace(lake, kafka)
+        assert equations.holes(lake, STREAM).is_empty()
+    prove(lake, STREAM)
+
+
+def test_a_later_loss_of_a_tile_with_an_acknowledged_one_is_red(tmp_path):
+    """The tile's account begins at the same offset then: counts are compared, and those left are told."""
+    lake, kafka = lossy(tmp_path)
+    replace(lake, kafka)
+    lake.open(tables.bronze(STREAM).name).delete("offset >= 20 AND offset < 30")
+    kafka.expire("t", 0, 40)
+    replace(lake, kafka)
+    lost = equations.holes(lake, STREAM)
+    assert lost.select("tile", "holes").rows() == [(TILES[0], 10)]
+    assert reingest.acknowledge(lake, STREAM, "ten more") == 1
+    replace(lake, kafka)
+    assert equations.holes(lake, STREAM).is_empty()
+    assert lake.read(tables.ACKNOWLEDGED_TABLE).collect()["holes"].sum() == 15
+
+
+def test_two_that_acknowledge_at_once_count_a_loss_once(tmp_path):
+    lake, kafka = lossy(tmp_path)
+    lake.open(tables.bronze(STREAM).name).delete("offset >= 20 AND offset < 30")
+    kafka.expire("t", 0, 40)
+    replace(lake, kafka)
+    with without_pauses(), at_commit(1, lambda: reingest.acknowledge(lake, STREAM, "one")):
+        assert reingest.acknowledge(lake, STREAM, "other") == 0
+    assert lake.read(tables.ACKNOWLEDGED_TABLE).collect()["holes"].sum() == 15

@@ -127,6 +127,23 @@ def test_a_partition_added_later_belongs_to_the_tiles_open_from_then_on(lake):
     prove(lake, STREAM)
 
 
+def test_an_open_tile_says_which_transaction_holds_it(lake):
+    """Not only when it ends, which may be a day later."""
+    kafka, in_third = busy_log(1), START + timedelta(hours=2, minutes=30)
+    kafka.topics["t"][0].stable = 40
+    done = load(lake, kafka, STREAM, HOURS[:3], now=in_third)
+    assert done.notes == ["an open transaction holds partition 0 at offset 40: producer 7"]
+    watermarks = kafka.watermarks
+
+    def going_on(name, partitions):
+        """One ends and another begins while the run is at work: nothing hangs."""
+        kafka.topics["t"][0].stable += 1
+        return watermarks(name, partitions)
+
+    kafka.watermarks = going_on
+    assert load(lake, kafka, STREAM, HOURS[:3], now=in_third).notes == []
+
+
 def test_what_lies_before_the_start_is_left_out_and_counted_once(lake):
     kafka = FakeKafka()
     kafka.create("t")

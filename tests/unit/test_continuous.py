@@ -8,9 +8,10 @@ import dagster as dg
 import pytest
 
 from assets.catalog import assets, checks
-from assets.continuous import Options, Run
+from assets.continuous import Options, Run, worker_of
 from assets.flow import Pace
 from assets.jobs import CONTINUOUS, jobs
+from assets.leases import Leases
 from resources.lake import Lake
 from resources.storage import LakeResource
 from sensors.keepalive import WORKER, keepalive_sensor
@@ -158,12 +159,18 @@ def test_two_workers_in_one_process_share_the_partitions(lake):
     prove(lake, STREAM)
 
 
-def tick(instance):
-    sensor = keepalive_sensor()
-    return sensor.evaluate_tick(dg.build_sensor_context(instance))
+@pytest.fixture
+def tick(tmp_path):
+    """Evaluate the sensor."""
+    resources = {"lake": LakeResource(uri=str(tmp_path))}
+
+    def ticked(instance):
+        return keepalive_sensor().evaluate_tick(dg.build_sensor_context(instance, resources=resources))
+
+    return ticked
 
 
-def start(instance, worker: str, status: dg.DagsterRunStatus, ended: float = 0) -> None:
+def start(instance, worker: str, status: dg.DagsterRunStatus, ended: float = 0) -> str:
     """Leave the trace of a run."""
     made = instance.create_run_for_job(dg.job(name=CONTINUOUS)(lambda: None), tags={WORKER: worker})
     event = dg.DagsterEvent(
@@ -172,6 +179,7 @@ def start(instance, worker: str, status: dg.DagsterRunStatus, ended: float = 0) 
     )
     at = (datetime.now(UTC) - timedelta(seconds=ended)).timestamp()
     instance.run_storage.handle_run_event(made.run_id, event, datetime.fromtimestamp(at, UTC))
+    return made.run_id
 
 
 @pytest.fixture
@@ -180,14 +188,14 @@ def wanted(monkeypatch) -> None:
     monkeypatch.setenv("CONTINUOUS_WORKERS", "2")
 
 
-def test_keepalive_is_off_unless_streams_are_named():
+def test_keepalive_is_off_unless_streams_are_named(tick):
     assert keepalive_sensor().default_status == dg.DefaultSensorStatus.STOPPED
     with dg.instance_for_test() as instance:
         assert "CONTINUOUS_STREAMS" in tick(instance).skip_message
 
 
 @pytest.mark.usefixtures("wanted")
-def test_keepalive_asks_for_each_worker_once():
+def test_keepalive_asks_for_each_worker_once(tick):
     assert keepalive_sensor().default_status == dg.DefaultSensorStatus.RUNNING
     with dg.instance_for_test() as instance:
         requests = tick(instance).run_requests
@@ -203,10 +211,30 @@ def test_keepalive_asks_for_each_worker_once():
 @pytest.mark.parametrize(
     ("failures", "ago", "again"), [(1, 10, False), (1, 40, True), (3, 100, False), (3, 130, True)]
 )
-def test_keepalive_leaves_a_worker_that_keeps_failing_alone_for_longer(failures, ago, again):
+def test_keepalive_leaves_a_worker_that_keeps_failing_alone_for_longer(tick, failures, ago, again):
     with dg.instance_for_test() as instance:
         start(instance, "1", dg.DagsterRunStatus.STARTED)
         for _ in range(failures):
             start(instance, "0", dg.DagsterRunStatus.FAILURE, ago)
         requests = tick(instance).run_requests or []
         assert [r.tags[WORKER] for r in requests] == (["0"] if again else [])
+
+
+@pytest.mark.usefixtures("wanted")
+@pytest.mark.parametrize(
+    ("begun", "beat", "dead"), [(100, None, False), (1000, None, True), (1000, 200, False), (1000, 400, True)]
+)
+def test_keepalive_ends_a_run_that_has_held_no_lease_for_minutes(tmp_path, tick, begun, beat, dead):
+    """Its machine died, and Dagster goes on believing that it is started; ages in seconds."""
+    now = datetime.now(UTC)
+    with dg.instance_for_test() as instance:
+        run_ids = [start(instance, worker, dg.DagsterRunStatus.STARTED, begun) for worker in ("0", "1")]
+        beats = {run_ids[0]: beat, run_ids[1]: 5}
+        for run_id, ago in beats.items():
+            if ago is not None:
+                lease = Leases(Lake(str(tmp_path)), f"{worker_of(run_id)}abc", ["orders"])
+                lease.beat(now - timedelta(seconds=ago))
+        assert [r.tags[WORKER] for r in tick(instance).run_requests or []] == (["0"] if dead else [])
+        status = [instance.get_run_by_id(run_id).status for run_id in run_ids]
+        ended = dg.DagsterRunStatus.CANCELING if dead else dg.DagsterRunStatus.STARTED
+        assert status == [ended, dg.DagsterRunStatus.STARTED]

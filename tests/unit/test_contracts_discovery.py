@@ -154,7 +154,7 @@ def test_a_mended_decoder_changes_the_code_version_of_its_streams_only(tmp_path,
         return [stream.code_version for stream in load_streams(tmp_path)]
 
     before = versions()
-    monkeypatch.setitem(_DECODERS, "postgresql", 99)
+    monkeypatch.setitem(_DECODERS, "postgresql", _DECODERS["postgresql"] + 1)
     after = versions()
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
 

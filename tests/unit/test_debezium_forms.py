@@ -13,6 +13,7 @@ from changes import bronze, changes_of, decoded_silver
 from sluice import Debezium, Document
 from sluice.contract import UNAVAILABLE
 from sluice.decode_changes import decode_changes
+from sluice.envelopes.positions import numbers
 from sluice.history.scd2 import fold
 
 COLUMNS = {"id": int, "v": str}
@@ -37,6 +38,16 @@ def test_unwrapped_rows_tell_their_operation_position_and_time():
     assert [at.microsecond for at in decoded.rows["_valid_from"]] == [500_000, 500_000]
     assert decoded.rows["_position"].to_list() == [f"{7:020} {7:020} 2", f"{7:020} {7:020} 1"]
     assert decoded.unknown == {}
+
+
+def test_unwrapped_rows_of_mysql_need_not_tell_their_place_in_the_event():
+    """`add.fields=op,table,file,pos` is enough; what names no place in its file is refused."""
+    told = {"__source_file": "binlog.000003", "__source_pos": 157}
+    values = [row(**told), row(**told, __source_row=2), row(__file="binlog.000004", __pos=4)]
+    decoded = decode([*values, row(__file="binlog.000004")], value=Debezium("mysql"))
+    places = [(3, 157, 0), (3, 157, 2), (4, 4, 0)]
+    assert [numbers("mysql", at) for at in decoded.rows["_position"].drop_nulls()] == places
+    assert decoded.failures.select("_row", "stage").rows() == [(3, "key")]
 
 
 def test_unwrapped_rows_may_have_members_that_envelopes_have():

@@ -2,6 +2,7 @@
 
 import json
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 from changes import bronze, changes_of
@@ -30,6 +31,12 @@ def read(dtype, value, block=None, **options):
         assert decoded.failures.select("stage", "column").rows() == [("schema", "v")]
         return REFUSED
     return decoded.rows["v"][0]
+
+
+def described(dtype, **metadata):
+    """Make a model of a column with a description of its source's."""
+    names = {"__annotations__": {"id": int, "v": dtype}, "v": pa.Field(metadata=metadata)}
+    return type("Row", (pa.DataFrameModel,), names)
 
 
 def exactly(dtype, text):
@@ -89,7 +96,11 @@ def test_a_text_that_could_be_digits_or_base64_needs_a_word():
         (pl.Time, 1500, {"type": "int32", "name": CONNECT + "Time"}, "00:00:01.500000"),
         (pl.Time, "00:00:01.5Z", {"type": "string", "name": TIME + "IsoTime"}, "00:00:01.500000"),
         (pl.Time, "00:00:01.5Z", {"type": "string", "name": TIME + "ZonedTime"}, "00:00:01.500000"),
-        (pl.Time, 1500000, None, "00:00:01.500000"),
+        (pl.Time, 43_200_000, None, REFUSED),  # 12:00 in milliseconds, 00:00:43.2 in microseconds
+        (pl.Time, 0, None, "00:00:00"),
+        (pl.Time, 86_399_999, None, REFUSED),
+        (pl.Time, 86_400_000, None, "00:01:26.400000"),  # no milliseconds of a day
+        (pl.List(pl.Time), [86_400_000], None, ["00:01:26.400000"]),
         # timestamps: milli-, micro-, nanoseconds, ISO, zoned; before 1970
         (US, -1, {"type": "int64", "name": TIME + "Timestamp"}, "1969-12-31 23:59:59.999000"),
         (US, -1, {"type": "int64", "name": TIME + "MicroTimestamp"}, "1969-12-31 23:59:59.999999"),
@@ -104,6 +115,7 @@ def test_a_text_that_could_be_digits_or_base64_needs_a_word():
          "2015-01-02 01:04:05+00:00"),
         (ZONED, 1500, {"type": "int64", "name": CONNECT + "Timestamp"}, "1970-01-01 00:00:01.500000+00:00"),
         (pl.Datetime("ms"), 1500, None, "1970-01-01 00:00:01.500000"),
+        (pl.Datetime("ns"), 1500, None, REFUSED),  # no adaptive mode of theirs writes nanoseconds
         # intervals: numeric, string; MySQL's TIME beyond a day
         (pl.Duration("us"), 90_061_000_001, {"type": "int64", "name": TIME + "MicroDuration"},
          "1 day, 1:01:01.000001"),
@@ -178,9 +190,102 @@ def test_bytes_by_their_schema_are_base64_whatever_the_mode():
     assert read(pl.Binary, "+/8=", {"type": "bytes"}, binary="hex") == b"\xfb\xff"
 
 
+MODES = [  # 12:00 as each mode writes it, and 1970-01-01 12:00
+    ({"time": "connect"}, 43_200_000, 43_200_000),
+    ({"time": "microseconds"}, 43_200_000_000, 43_200_000_000),
+    ({"time": "nanoseconds"}, 43_200_000_000_000, 43_200_000_000_000),
+    ({"time": "isostring"}, "12:00:00Z", "1970-01-01T12:00:00Z"),
+    ({"time": "adaptive_time_microseconds"}, 43_200_000_000, 43_200_000_000),
+    ({"source": "mysql"}, 43_200_000_000, 43_200_000_000),
+    ({"source": "mysql", "time": "connect"}, 43_200_000, 43_200_000),
+]
+
+
+@pytest.mark.parametrize(("options", "clock", "stamp"), MODES)
+def test_times_without_a_schema_are_read_in_the_connectors_mode(options, clock, stamp):
+    assert str(read(pl.Time, clock, **options)) == "12:00:00"
+    assert str(read(US, stamp, **options)) == "1970-01-01 12:00:00"
+    assert [str(at) for at in read(pl.List(pl.Time), [clock], **options)] == ["12:00:00"]
+    if options.get("source") == "mysql":
+        assert str(read(pl.Duration("us"), clock, **options)) == "12:00:00"
+
+
+def test_a_mode_that_writes_texts_writes_no_numbers():
+    for dtype in (pl.Time, US):
+        assert read(dtype, 43_200_000, time="isostring") is REFUSED
+
+
+@pytest.mark.parametrize(
+    ("dtype", "told", "precision", "options", "expected"),
+    [
+        (pl.Time, 43_200_000, 3, {}, "12:00:00"),
+        (pl.Time, 43_200_000, 6, {}, "00:00:43.200000"),
+        (pl.Time, 43_200_000, 0, {"time": "adaptive_time_microseconds"}, "00:00:43.200000"),
+        (pl.Time, 43_200_000, 3, {"time": "microseconds"}, "00:00:43.200000"),
+        (US, 43_200_000, 3, {}, "1970-01-01 12:00:00"),
+        (US, 43_200_000, 3, {"source": "mysql"}, "1970-01-01 12:00:00"),
+        (US, 43_200_000, 6, {}, "1970-01-01 00:00:43.200000"),
+        (US, 43_200_000, None, {}, "1970-01-01 00:00:43.200000"),
+    ],
+)
+def test_a_columns_precision_tells_what_an_adaptive_mode_writes(dtype, told, precision, options, expected):
+    schema = described(dtype, precision=precision)
+    stream = changes_of({}, schema=schema, value=Debezium(**({"source": "postgresql"} | options)))
+    events = bronze([{"op": "c", "after": {"id": n, "v": told}, "source": {}} for n in range(60)])
+    for native in (True, False):
+        assert set(map(str, decode_changes(stream, events, native=native).rows["v"])) == {expected}
+
+
+def test_a_precision_is_one_that_the_source_has():
+    for dtype, precision in ((pl.Time, 7), (US, "3"), (int, 3)):
+        schema = described(dtype, precision=precision)
+        (problem,) = problems(changes_of({}, schema=schema, value=Debezium("postgresql")), "f")
+        assert problem.argument == "schema.v"
+
+
+def test_the_envelopes_own_times_follow_no_mode():
+    schema = described(pl.Datetime("ms"), path="source.ts_ms")
+    stream = changes_of({}, schema=schema, value=Debezium("postgresql", time="nanoseconds"))
+    event = {"op": "c", "after": {"id": 1}, "source": {"ts_ms": 43_200_000}}
+    assert str(decode_changes(stream, bronze([event])).rows["v"][0]) == "1970-01-01 12:00:00"
+
+
+def test_a_time_of_no_known_unit_is_refused_with_the_word_that_helps():
+    stream = changes_of({"id": int, "v": pl.Time}, value=Debezium("postgresql"))
+    events = bronze([{"op": "c", "after": {"id": 1, "v": 43_200_000}, "source": {}}])
+    (reason,) = decode_changes(stream, events).failures["reason"]
+    assert "43200000" in reason
+    assert "time.precision.mode" in reason
+
+
+def test_whole_numbers_told_as_decimals_are_undone():
+    """`numeric(10, 0)` = -2658824 is written so: digits that are none."""
+    for dtype in (pl.Int64, pl.UInt32, pl.Int16, float):
+        assert read(dtype, "1234") is REFUSED  # digits, or three bytes
+        assert read(dtype, "12345") == 12345
+        assert read(dtype, 12) == 12
+    assert read(pl.Int64, "1234", decimal="precise") == -2_658_824
+    assert read(pl.Int64, "12345", decimal="precise") is REFUSED
+    assert read(pl.Int64, "1234", decimal="string") == 1234
+    assert read(pl.UInt64, "AP//////////", decimal="precise") == 2**64 - 1
+    assert read(pl.Int8, "1234", decimal="precise") is REFUSED
+    assert read(pl.Int64, {"scale": 0, "value": "Aw=="}) == 3
+    assert [*read(pl.List(pl.Int64), ["Aw=="], decimal="precise")] == [3]
+    assert read(float, "1234", decimal="precise") is REFUSED  # its scale is not told
+    assert read(float, "1.5") == 1.5
+    assert read(float, "1234", decimal="string") == 1234
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [{"binary": "base32"}, {"decimal": "float"}, {"unavailable": ""}, {"unwrapped": 1}, {"source": "oracle"}],
+    [
+        {"binary": "base32"},
+        {"decimal": "float"},
+        {"time": "ms"},
+        {"unavailable": ""},
+        {"unwrapped": 1},
+        {"source": "oracle"},
+    ],
 )
 def test_a_wrong_option_is_named_at_load(wrong):
     of = Debezium(**({"source": "mysql"} | wrong))

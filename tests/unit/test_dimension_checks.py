@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import assets.dimensions
-from assets.dimensions import broken_intervals
+from assets.dimensions import broken_intervals, spread_keys
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import tables
@@ -45,6 +45,25 @@ def test_what_is_broken_is_told_wherever_it_lies(tmp_path):
     found = broken_intervals(lake, stream)
     assert set(found["id"]) == {7, 9}
     assert found.filter(id=9)["broken"].to_list() == ["a key in another bucket than its own"]
+
+
+def test_keys_in_two_partitions_are_looked_for_bucket_by_bucket(tmp_path, monkeypatch):
+    stream = customers(None, sequence=None)
+    lake = filled(tmp_path, stream, [row(n) for n in range(40)])
+    handle = lake.ensure(tables.silver(stream))
+    again = lake.scan(handle).filter(pl.col("id").is_in([7, 9])).collect()
+    moved = again.with_columns(_partition=1 - pl.col("_partition"), _offset=pl.col("_offset") + 1000)
+    lake.commit(handle, moved.select(list(tables.silver(stream).columns)))
+    asked = []
+    group = pl.LazyFrame.group_by
+    monkeypatch.setattr(
+        pl.LazyFrame, "group_by", lambda rows, *by: asked.append(rows.explain()) or group(rows, *by)
+    )
+    found = spread_keys(lake, stream)
+    assert sorted(found["id"]) == [7, 9]
+    assert set(found["partitions"]) == {2}
+    assert len(asked) > 8
+    assert all("_bucket" in plan for plan in asked)
 
 
 def test_a_dimension_without_rows_holds(tmp_path):

@@ -11,6 +11,7 @@ from resources.lake import Lake
 from sluice import tables
 from sluice.tables import LEDGER_TABLE, Table
 from tests.engine import (
+    COORDINATES,
     HOURS,
     assert_same,
     busy_log,
@@ -159,6 +160,20 @@ def test_a_record_that_neither_bronze_nor_kafka_has_is_a_hole_not_a_gap(busy_lak
     for partition in (0, 1):
         kafka.expire("t", partition, 1000)
     mend(busy_lake, kafka)
+    assert equations.bronze_unequal(busy_lake, STREAM).is_empty()
+    lost = equations.holes(busy_lake, STREAM)
+    assert lost.select("tile", "holes").rows() == [(TILES[1], 1)]
+
+
+def test_a_record_that_compaction_took_where_bronze_lost_it_is_a_hole_too(busy_lake):
+    """All that bronze still holds comes back from Kafka, and the loss is told all the same."""
+    whole = busy_lake.read(BRONZE).collect()
+    tamper(busy_lake, BRONZE, dropped)
+    rest = busy_lake.read(BRONZE).collect()
+    kafka = busy_log()
+    for partition, offset in whole.join(rest, on=COORDINATES, how="anti").select(COORDINATES[1:]).rows():
+        del kafka.topics["t"][partition].records[offset]
+    assert mend(busy_lake, kafka) == [f"replaced {TILES[1]} from Kafka"]
     assert equations.bronze_unequal(busy_lake, STREAM).is_empty()
     lost = equations.holes(busy_lake, STREAM)
     assert lost.select("tile", "holes").rows() == [(TILES[1], 1)]

@@ -12,13 +12,15 @@ from assets import bounds
 from assets.flow import Flow, Pace
 from assets.upkeep import Upkeep
 from resources.lake import Lake
-from sluice import tables
+from sluice import Changes, Hourly, Json, tables
 from sluice.contract import Stream
-from sluice.errors import KafkaReadError, RetryableError, TopicRecreatedError
+from sluice.errors import KafkaReadError, LakeUnreachableError, RetryableError, TopicRecreatedError
+from sluice.tables import BUCKETS
 from tests.engine import (
     HOURS,
     NOW,
     START,
+    Order,
     assert_same,
     both,
     busy_log,
@@ -34,6 +36,15 @@ from tests.engine import (
 from tests.fake_kafka import FakeKafka
 
 STREAM = orders()
+PEOPLE = Changes(
+    topic="t",
+    value=Json(),
+    schema=Order,
+    key="order_id",
+    partitions=Hourly(start="2026-01-01"),
+    name="people",
+    max_quarantined=1.0,
+)
 TILES = HOURS[:4]
 SMALL = Pace(interval=0.01, rows=7)
 
@@ -169,6 +180,30 @@ def test_a_partition_that_was_added_is_followed(lake):
     assert lake.read(tables.silver(STREAM)).filter(pl.col("_partition") == 2).collect().height == 1
 
 
+def test_what_upkeep_failed_to_tidy_is_tidied_the_next_time(lake, monkeypatch):
+    """Of changes the dimension, too."""
+    asked: list[dict[str, set[str]]] = []
+
+    def failing(_lake, _stream, _keeping, among) -> None:
+        asked.append(among)
+        if len(asked) == 1:
+            raise LakeUnreachableError("bronze/people", "there", "it is away")
+
+    monkeypatch.setattr("assets.upkeep.tend", failing)
+    one = flow(lake, busy_log(), stream=PEOPLE)
+    upkeep = Upkeep(one.lake, one, _silent)
+    one.told = upkeep.heard
+    one.run(Event(), caught_up=True)
+    with pytest.raises(LakeUnreachableError):
+        upkeep.once()
+    for _ in range(2):
+        upkeep.once()
+    assert asked[0] == asked[1]
+    assert set(TILES) <= asked[0]["bronze"]
+    assert len(asked[0]["dimensions"]) == BUCKETS
+    assert len(asked) == 2
+
+
 def test_records_lost_before_they_were_read_are_a_hole(lake):
     kafka = busy_log()
     bounds.ensure(lake, kafka, STREAM, TILES, NOW)
@@ -192,6 +227,18 @@ def test_an_open_transaction_is_waited_for_and_named(lake):
     kafka.topics["t"][0].stable = None
     follow(lake, kafka)
     prove(lake, STREAM)
+
+
+def test_a_transaction_that_holds_an_open_tile_is_named_once_it_lasts(lake):
+    kafka, told = busy_log(), []
+    one = flow(lake, kafka, START + timedelta(hours=2, minutes=30))
+    one.run(Event(), caught_up=True)
+    upkeep = Upkeep(one.lake, one, told.append)
+    for stable in (25, 26, 26, 26):
+        kafka.topics["t"][0].stable = stable
+        upkeep.once()
+    assert len(told) == 1
+    assert "an open transaction (partition 0 at offset 26: producer 7)" in told[0]
 
 
 def test_a_topic_made_again_ends_it(lake):
@@ -218,6 +265,83 @@ def test_what_may_pass_is_waited_out_and_no_longer(lake, monkeypatch, wanted):
     kafka.down = True
     with pytest.raises(RetryableError):
         follow(lake, kafka, pace=Pace(patience=0.05))
+
+
+def watching(kafka: FakeKafka, act: Callable[[int], None]) -> None:
+    """Before each look of a reader for new records, do something with the number of the look."""
+    tail, looks = kafka.tail, []
+
+    def watched(name, places):
+        reader = tail(name, places)
+        take = reader.take
+
+        def counted(*given):
+            looks.append(True)
+            act(len(looks))
+            return take(*given)
+
+        reader.take = counted
+        return reader
+
+    kafka.tail = watched
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["passes", "lasts"])
+def test_a_worker_that_was_idle_for_long_is_as_patient_as_any(lake, monkeypatch, lasting):
+    """Patience counts from the first failure, not from the last record."""
+    monkeypatch.setattr("assets.flow._PAUSE", 0.0)
+    time, stop, failed, kafka = [0.0], Event(), [], busy_log()
+    monkeypatch.setattr("assets.flow.monotonic", lambda: time[0])
+    follow(lake, kafka)
+
+    def act(look: int) -> None:
+        time[0] += 50
+        if look == 10 or (lasting and look > 10):
+            if lasting:
+                send(kafka, value(f"late{look}", "1", 230), 230)  # there is work, and it cannot be done
+            failed.append(True)
+            raise KafkaReadError("t", "the broker is away")
+        if look == 20:
+            stop.set()
+
+    watching(kafka, act)
+    if lasting:
+        with pytest.raises(KafkaReadError):
+            flow(lake, kafka).run(stop)
+        assert len(failed) == 4  # within 120 seconds, and the one after
+    else:
+        flow(lake, kafka).run(stop)
+        assert stop.is_set()
+
+
+def test_tiles_end_in_time_where_no_more_records_come(lake):
+    kafka, clock, stop = FakeKafka(), [START + timedelta(minutes=40)], Event()
+    kafka.create("t")
+    send(kafka, value("only", "1", 30), 30)
+
+    def act(look: int) -> None:
+        if look == 5:
+            clock[0] = START + timedelta(hours=3, minutes=1)
+        if look == 20:
+            stop.set()
+
+    watching(kafka, act)
+    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: clock[0], say=_silent)
+    one.run(stop)
+    upkeep = Upkeep(lake, one, _silent)
+    upkeep.once()
+    assert bounds.stored(lake, STREAM)["next_offset"].to_list() == [1, 1, 1, None]
+    assert upkeep.taken() == HOURS[:3]
+
+
+def test_a_worker_may_start_as_the_hour_ends(lake):
+    """What it mends is the tile whose bounds it has just written."""
+    kafka = busy_log()
+    moments = iter([START + timedelta(minutes=59, seconds=59)])
+    later = START + timedelta(hours=1, seconds=1)
+    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: next(moments, later), say=_silent)
+    one.run(Event(), caught_up=True)
+    prove(lake, STREAM)
 
 
 def test_it_stops_between_two_commits(lake):

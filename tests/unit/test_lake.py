@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from resources.lake import ATTEMPTS, Lake, LostRace
 from resources.schema_changes import widens
-from resources.transactions import told_by
+from resources.transactions import told_by, transactions
 from sluice.errors import LakeError, RaceLostError, StaleWriterError, TableSchemaError
 from sluice.tables import Table
 from tests.engine import without_pauses
@@ -271,3 +271,34 @@ def test_the_commits_that_a_handle_knows_keep_their_numbers(lake):
             (commit["version"], commit.get("sluice.n")) for commit in told_by(handle, after, ["sluice.n"])
         ]
         assert told == [(n, str(n) if n else None) for n in range(after + 1, 4)]
+
+
+@pytest.mark.parametrize("by", [("part",), ()])
+def test_a_column_widens_a_piece_of_a_file_at_a_time(lake, monkeypatch, by):
+    """In one commit, which keeps progress and how the table is set up."""
+    table = replace(NUMBERS, partition_by=by)
+    monkeypatch.setattr("resources.data_files._PIECE", 10)
+    for part in "ab":
+        new = pl.DataFrame({"n": range(45), "part": [part] * 45}, schema=NUMBERS.columns)
+        lake.commit(lake.ensure(table), new, progress={f"id {part}": 3})
+    before = lake.open(NUMBERS.name)
+    heights, collect = [], pl.LazyFrame.collect
+
+    def counted(self, **arguments):
+        found = collect(self, **arguments)
+        heights.append(found.height)
+        return found
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", counted)
+    handle = lake.ensure(replace(table, columns={**NUMBERS.columns, "n": pl.Decimal(12, 2)}))
+    assert max(heights) <= 10
+    monkeypatch.undo()
+    assert int(handle.version()) == int(before.version()) + 1
+    assert transactions(handle) == {"id a": 3, "id b": 3}
+    assert handle.metadata().configuration == before.metadata().configuration
+    assert handle.metadata().partition_columns == list(by)
+    files = pl.DataFrame(handle.get_add_actions(flatten=True))
+    assert (files["num_records"].sum(), files["max.n"].max()) == (90, 44)
+    stored = lake.read(NUMBERS).collect().sort("part", "n")
+    assert stored.schema["n"] == pl.Decimal(12, 2)
+    assert stored["n"].cast(pl.Int64).to_list() == [*range(45), *range(45)]

@@ -89,7 +89,7 @@ def test_a_beat_writes_no_rows(lake):
 
 @given(st.sets(names, min_size=2, max_size=6))
 def test_who_goes_moves_its_own_share_only(workers):
-    """Rendezvous hashing: the others keep what they had (kinesis 39)."""
+    """Rendezvous hashing: the others keep what they had."""
     lake = Lake("nowhere")
     gone = min(workers)
 

@@ -2,12 +2,15 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+import sluice.tables
 from assets import aftermath, maintenance
+from assets.maintain import RECONCILED
 from assets.maintenance import Keeping, cut_log, join_small, maintain, tend
 from resources import log_files
 from resources.lake import Lake
@@ -128,6 +131,28 @@ def test_maintenance_of_a_whole_stream_changes_no_answer(lake, tmp_path):
     both(alone, log, stream, HOURS[4:6])
     assert_same(state(lake, stream), state(alone, stream))
     prove(lake, stream)
+
+
+def test_no_table_of_the_system_is_left_out():
+    rooms = [import_module(f"assets.{file.stem}") for file in Path(maintenance.__file__).parent.glob("*.py")]
+    held = [vars(room).values() for room in (*rooms, sluice.tables)]
+    known = {t.name for of in held for t in of if isinstance(t, Table) and t.name.startswith("system/")}
+    assert known == {table.name for table in (*maintenance.SYSTEM, *RECONCILED)}
+
+
+@pytest.mark.parametrize("table", maintenance.SYSTEM, ids=lambda table: table.name)
+def test_a_long_run_keeps_the_tables_of_the_system_short(lake, table):
+    """Others' partitions are theirs; nothing that is told changes."""
+    names = [name for name, dtype in table.columns.items() if dtype == pl.String()]
+    for number in range(40):
+        row = pl.DataFrame([dict.fromkeys(names, "orders")], schema=table.columns)
+        lake.commit(lake.ensure(table), row, progress={"id": number + 1})
+    before = lake.read(table).collect()
+    done = {tidied.table: tidied for tidied in tend(lake, orders(), NOTHING, {})}
+    assert (done[table.name].joined, done[table.name].commits > 20) == (40, True)
+    assert len(lake.open(table.name).file_uris()) == 1
+    assert lake.read(table).collect().equals(before)
+    assert transactions(lake.open(table.name))["id"] == 40
 
 
 def test_accounts_that_were_not_folded_stay(lake):

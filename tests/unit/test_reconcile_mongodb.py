@@ -3,16 +3,17 @@
 import random
 import time
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 from bson import ObjectId
 
-from assets.verdicts import DIFFERENCES_TABLE
+from assets.verdicts import DIFFERENCES_TABLE, PROGRESS_TABLE
 from resources.source_mongodb import MongoSnapshot
 from sluice import tables
 from tests.beside import ended_half_way
 from tests.engine import prove
-from tests.mongodb_live import NAME, TOPIC, Alive, Named, contract, document, lived, run
+from tests.mongodb_live import NAME, TOPIC, Alive, Customer, Named, contract, document, lived, run
 
 
 @pytest.fixture
@@ -199,6 +200,22 @@ def test_one_that_was_stopped_goes_on_where_it_was(live, monkeypatch):
     assert verdict.compared.equal
     assert "ranges as of cluster time" in verdict.position
     assert len(asked) - first < 6, "what was found equal is not asked for again"
+
+
+def test_how_far_it_came_is_not_kept_where_that_is_told_by_personal_keys(live, monkeypatch):
+    class Private(Customer):
+        id: int = pa.Field(metadata={"path": "_id", "pii": True})
+
+    lake, kafka, _, connector = live
+    for key in range(600):
+        connector.write(key, document(key))
+    connector.deliver()
+    ended_half_way(monkeypatch, MongoSnapshot)
+    with Alive(connector, keys=[0]):
+        with pytest.raises(KeyboardInterrupt):
+            run(lake, kafka, contract(Private))
+        assert lake.read(PROGRESS_TABLE).collect().is_empty()
+        assert run(lake, kafka, contract(Private), resume=True).verdict.compared.equal
 
 
 def test_the_load_is_bounded(live):

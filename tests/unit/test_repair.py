@@ -5,19 +5,22 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 
 import assets.reconcile
 from assets import aftermath
 from assets.merge import merge
+from assets.reconciliation import told
 from assets.repair import due
+from assets.verdicts import VERDICTS_TABLE
 from resources.lake import Lake
 from sluice import tables
 from sluice.tables import LEDGER_TABLE
 from tests.engine import both, decide, dying_everywhere, prove
 from tests.fake_kafka import FakeKafka
-from tests.unit.test_reconcile_tables import AT, DAY, customers, row, run, written
+from tests.unit.test_reconcile_tables import AT, DAY, Customer, customers, row, run, written
 
 
 def ordered_by_offset(source, **arguments):
@@ -115,6 +118,21 @@ def test_what_the_contract_refuses_is_told_and_not_written(tmp_path):
     assert done.repaired.repair.startswith("3 rows; 1 cannot be: found")
     assert done.verdict.compared.different == 1
     prove(lake, stream)
+
+
+def test_what_the_contract_refuses_is_told_without_personal_values(tmp_path):
+    class Private(Customer):
+        balance: pl.Decimal(12, 2) = pa.Field(nullable=True, metadata={"pii": True})
+
+    rows, there = differing()
+    there[2] = there[2] | {"balance": "1.2345"}
+    stream = ordered_by_offset(written(tmp_path, there, "delta"), schema=Private)
+    lake, _ = lake_of(tmp_path / "lake", stream, rows)
+    done = run(lake, stream, repair="yes")
+    wanted = "1 cannot be: a personal value that the contract refuses (stage schema, column balance)"
+    assert wanted in done.repaired.repair
+    kept = lake.read(VERDICTS_TABLE).collect()
+    assert "1.23" not in str(kept["repair"].to_list()) + str(told(done))
 
 
 def test_a_rebuild_by_other_rules_keeps_the_repair(tmp_path):

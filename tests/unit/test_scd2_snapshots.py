@@ -2,10 +2,12 @@
 
 import itertools
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from changes import bronze, decoded_silver
+from changes import bronze, changes_of, decoded_silver
 from source_changes import of_key, orders, pg, stream
 
 from sluice.dedupe import identity
@@ -191,3 +193,47 @@ def test_what_kafka_has_before_a_snapshot_or_was_long_before_it_keeps_its_place(
 def test_an_old_first_transaction_that_is_told_again_keeps_its_place():
     old = opening(110, 1, "old", 12)
     assert of_key(orders([*FIRST, old, *AGAIN, old])) == ["a", "old", "a"]
+
+
+IMAGES = changes_of({"day": int, "id": int, "v": str}, valid_from="day", snapshot="day", history=True)
+DAYS = [[(1, "a"), (2, "b"), (3, "c")], [(1, "a"), (2, "B")], [(1, "A"), (2, "B"), (3, "c"), (4, "d")]]
+VERSIONS = [
+    (1, "a", 0, 2),
+    (1, "A", 2, None),
+    (2, "b", 0, 1),
+    (2, "B", 1, None),
+    (3, "c", 0, 1),
+    (3, "c", 2, None),
+    (4, "d", 2, None),
+]
+
+
+def of_days(days, **columns):
+    """Fold images by their order in Kafka, and in pieces; gives the versions."""
+    rows = [{"day": day, "id": key, "v": v} for day in days for key, v in DAYS[day]]
+    silver = decoded_silver(IMAGES, bronze(rows, **columns))
+    folded = fold(silver, IMAGES)
+    ends = closers(silver, IMAGES)
+    assert pl.concat([fold(silver.filter(id=key), IMAGES, ends) for key in range(1, 5)]).equals(folded)
+    latest = fold(silver, replace(IMAGES, history=False))
+    current = folded.filter("is_current").select("id", "v")
+    assert latest.select("id", "v").equals(current)
+    return folded.select("id", "v", "valid_from", "valid_to").rows()
+
+
+@pytest.mark.parametrize(
+    "days", [[0, 1, 2], [0, 0, 1, 1, 2, 2], [0, 1, 2, 0], [0, 1, 0, 2, 1], [0, 1, 2, 1, 0]]
+)
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_an_image_that_is_told_again_changes_nothing(days, partitions):
+    """Nothing but the Kafka log orders them: an image stands where it was told first."""
+    size = sum(len(DAYS[day]) for day in days)
+    assert of_days(days, partition=[n % partitions for n in range(size)]) == VERSIONS
+
+
+def test_images_in_several_partitions_that_meet_in_one_millisecond():
+    """Offsets of different partitions say nothing of each other."""
+    partition, offset = [0, 1, 1, 0, 1, 0, 1, 1, 0], [0, 100, 101, 1, 102, 2, 103, 104, 3]
+    second = [0, 1, 2, 2, 3, 4, 4, 5, 6]
+    stamps = [datetime.fromtimestamp(at, UTC) for at in second]
+    assert of_days([0, 1, 2], partition=partition, offset=offset, timestamp=stamps) == VERSIONS

@@ -1,22 +1,28 @@
 """What the sensors ask for: exactly what is new, bounded, with a reason for each skip; and what waits."""
 
 from datetime import date, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
 import sensors.arrivals
+from assets import bounds, equations, reingest
 from assets.bronze import bronze_asset
 from assets.leases import Leases
 from assets.silver import silver_assets
 from resources.dbt import AsOfJoin
 from resources.lake import Lake
 from resources.storage import LakeResource
-from sensors.arrivals import END, START, STREAM, arrivals_sensor, new_tiles, ranges
+from sensors.arrivals import END, START, STREAM, New, arrivals_sensor, new_tiles, ranges
 from sensors.touched_dates import date_ranges, touched_dates_sensor
+from sluice.errors import OpenTransactionError
 from tests.engine import HOURS, NOW, both, busy_log, decide, load, orders, send, value
 from tests.fake_kafka import FakeKafka, KafkaInMemory
 
+ROOT = Path(__file__).resolve().parents[2]
 ORDERS = orders()
 OTHER = orders(name="parcels")
 
@@ -71,13 +77,59 @@ def arrivals(instance, lake, kafka, streams=(ORDERS,), cursor=None):
 def test_new_tiles_are_those_with_records_that_the_lake_does_not_have(lake):
     """(kafka-medallion 14, kinesis 37)."""
     kafka = busy_log()
-    assert new_tiles(lake, kafka, ORDERS, NOW) == HOURS[:4]
+    assert new_tiles(lake, kafka, ORDERS, NOW) == New(HOURS[:4], [], [], [])
     both(lake, kafka, ORDERS, HOURS[:2])
-    assert new_tiles(lake, kafka, ORDERS, NOW) == HOURS[2:4]
+    assert new_tiles(lake, kafka, ORDERS, NOW) == New(HOURS[2:4], [], [], [])
     load(lake, kafka, ORDERS, HOURS[2:4])  # in bronze, not in silver
-    assert new_tiles(lake, kafka, ORDERS, NOW) == HOURS[2:4]
+    assert new_tiles(lake, kafka, ORDERS, NOW) == New([], HOURS[2:4], [], [])
     decide(lake, ORDERS, HOURS[2:4])
-    assert new_tiles(lake, kafka, ORDERS, NOW) == []
+    assert new_tiles(lake, kafka, ORDERS, NOW) == New([], [], [], [])
+
+
+@pytest.mark.usefixtures("frozen")
+def test_bronze_goes_on_while_silver_waits_for_a_lossy_tile(instance, lake, monkeypatch):
+    """A loss that nobody acknowledged holds up its own tile: the rest is read before retention takes it."""
+    monkeypatch.setenv("RUN_TILES_PER_TICK", "2")
+    kafka, got = busy_log(), []
+    bounds.ensure(lake, kafka, ORDERS, HOURS[:4], NOW)
+    kafka.expire("t", 0, 1)
+    for _ in range(4):
+        data = arrivals(instance, lake, kafka)
+        for _, first, last in asked(data):
+            tiles = HOURS[HOURS.index(first) : HOURS.index(last) + 1]
+            got.append(tiles)
+            load(lake, kafka, ORDERS, tiles)
+            if not set(equations.holes(lake, ORDERS)["tile"]) & set(tiles):  # as bronze's check says
+                decide(lake, ORDERS, tiles)
+    assert got == [HOURS[0:2], HOURS[2:4], HOURS[1:2]]
+    assert data.skip_message == f"orders: {HOURS[0]} wait until a loss is acknowledged"
+    reingest.acknowledge(lake, ORDERS, "known")
+    assert asked(arrivals(instance, lake, kafka)) == [("orders", HOURS[0], HOURS[0])]
+
+
+@pytest.mark.usefixtures("frozen")
+def test_an_open_transaction_holds_up_only_the_tiles_whose_end_it_hides(instance, lake):
+    kafka = busy_log()
+    log = kafka.topics["t"][0]
+    end = next(b.next_offset for b in bounds.ensure(lake, kafka, ORDERS, HOURS[1:2], NOW) if b.partition == 0)
+    log.stable = end - 1
+    assert asked(arrivals(instance, lake, kafka)) == [("orders", HOURS[0], HOURS[3])]
+    with pytest.raises(OpenTransactionError):  # so the run ends, without silver
+        load(lake, kafka, ORDERS, HOURS[:4])
+    assert asked(arrivals(instance, lake, kafka)) == [("orders", HOURS[0], HOURS[0])]
+    both(lake, kafka, ORDERS, HOURS[:1])
+    waiting = arrivals(instance, lake, kafka)
+    assert waiting.skip_message == f"orders: {', '.join(HOURS[1:4])} wait for an open transaction"
+    log.stable = None
+    assert asked(arrivals(instance, lake, kafka)) == [("orders", HOURS[1], HOURS[3])]
+
+
+@pytest.mark.usefixtures("frozen")
+def test_what_bronze_and_what_silver_lacks_are_asked_for_in_one_tick(instance, lake):
+    kafka = busy_log()
+    load(lake, kafka, ORDERS, HOURS[:2])
+    found = asked(arrivals(instance, lake, kafka))
+    assert found == [("orders", HOURS[2], HOURS[3]), ("orders", HOURS[0], HOURS[1])]
 
 
 def test_ranges_hold_tiles_that_follow_each_other_and_are_bounded():
@@ -112,6 +164,17 @@ def test_nothing_new_is_a_skip_with_reasons(instance, lake):
     both(lake, kafka, ORDERS, HOURS[:4])
     data = arrivals(instance, lake, kafka)
     assert (data.run_requests, data.skip_message) == ([], "orders: nothing new")
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_skip_says_which_transaction_hides_what_is_new(instance, lake):
+    kafka = busy_log()
+    both(lake, kafka, ORDERS, HOURS[:4])
+    kafka.topics["t"][0].stable = kafka.topics["t"][0].high
+    send(kafka, value("hidden", "1", 60 * 47), 60 * 47)
+    data = arrivals(instance, lake, kafka)
+    assert data.run_requests == []
+    assert "orders: nothing new, and an open transaction holds partition 0 at" in data.skip_message
 
 
 @pytest.mark.usefixtures("frozen")
@@ -158,6 +221,17 @@ def test_a_busy_stream_is_left_alone(instance, lake):
     assert [name for name, _, _ in asked(data)] == ["parcels"]
     alone = arrivals(instance, lake, busy_log())
     assert alone.skip_message == "orders: a run of it is queued or running"
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize("name", ["dagster.yaml", "dagster.postgres.yaml"])
+def test_a_run_whose_machine_died_holds_up_its_stream_for_a_bounded_time(instance, lake, name):
+    """Dagster's monitoring ends what the tag bounds, and frees what it held."""
+    deployed = yaml.safe_load((ROOT / "deploy" / name).read_text())["run_monitoring"]
+    assert deployed["enabled"]
+    assert deployed["free_slots_after_run_end_seconds"] > 0
+    data = arrivals(instance, lake, busy_log())
+    assert [int(request.tags[MAX_RUNTIME_SECONDS_TAG]) for request in data.run_requests] == [7200]
 
 
 # --- the dates of gold

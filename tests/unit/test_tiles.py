@@ -37,6 +37,11 @@ def test_no_record_after_an_end_makes_the_high_watermark_the_bound() -> None:
     assert bounds(log_of([]), 0, hourly(2), LATER) == [0, 0]
 
 
+def test_a_tile_that_begins_beyond_the_log_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot begin at offset 3: the log ends at 2"):
+        bounds(log_of([START, START + 1]), 3, hourly(1), LATER)
+
+
 def test_topics_without_stamps_belong_to_the_tile_open_when_read() -> None:
     assert bounds(log_of([-1] * 5), 0, hourly(2), LATER) == [5, 5]
 

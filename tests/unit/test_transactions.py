@@ -1,5 +1,6 @@
 """All ids of a table at once equal those that delta-rs gives one by one, whatever became of the log."""
 
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
@@ -90,6 +91,28 @@ def test_ids_outlive_a_log_that_was_cleaned_up(lake):
     hold_equal(fresh, [*NAMES, "other"])
     with pytest.raises(LakeError, match=r"test/ids.*lacks commits"):  # nothing is never taken for none
         transactions(late)
+
+
+def test_an_old_hint_put_back_over_a_log_that_was_cut_stops_nobody(lake):
+    """A writer slept as it wrote its checkpoint, and finished after newer ones (and a clean-up) came."""
+    handle = lake.ensure(TABLE)
+    log = Path(lake.path(TABLE.name), "_delta_log")
+    for number in range(3):
+        add(lake, handle, {"id": number + 1})
+    handle.create_checkpoint()
+    hint, name = (log / "_last_checkpoint").read_text(), f"{handle.version():020}.checkpoint.parquet"
+    old = (log / name).read_bytes()
+    for number in range(3, 9):
+        add(lake, handle, {"id": number + 1})
+    handle.create_checkpoint()
+    add(lake, handle, {"id": 10})
+    for number in range(9):
+        (log / f"{number:020}.json").unlink()
+    (log / name).write_bytes(old)
+    (log / "_last_checkpoint").write_text(hint)
+    fresh = Lake(lake.uri).ensure(TABLE)
+    assert (fresh.version(), dict(transactions(fresh))) == (10, {"id": 10})
+    add(lake, fresh, {"id": 11})
 
 
 def test_a_handle_that_goes_back_forgets_what_came_after(lake):
