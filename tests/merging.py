@@ -72,7 +72,9 @@ def deliver(lake: Lake, stream: Changes, rows: pl.DataFrame) -> None:
     stands = identity(stream).decide(every, every).filter("_kept").select(every.columns)
     gone = there.join(stands, on=ROW_COORDINATES, how="anti")
     if not gone.height:
-        lake.commit(handle, rows.join(stands, on=ROW_COORDINATES, how="semi"))
+        come = rows.join(stands, on=ROW_COORDINATES, how="semi")
+        if come.height:  # else all of it was told before
+            lake.commit(handle, come)
         return
     buckets = [*gone["_bucket"].unique(), *rows["_bucket"].unique()]
     listed = ", ".join(str(bucket) for bucket in sorted(set(buckets)))

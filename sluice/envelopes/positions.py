@@ -28,6 +28,7 @@ _SEQUENCE = re.compile(r'\[(?:null|"([0-9]+)"),(?:null|"([0-9]+)")?')  # the las
 _READ, _DELETE, _CHANGE, _REREAD = range(4)  # at one place: an image, then a key's end, then its next begin
 _OPENING = 4  # added where the connector knew of no commit before: its first transaction after a snapshot
 OPENING = (str(_DELETE + _OPENING), str(_CHANGE + _OPENING))  # the ranks of such changes
+STREAMED = (str(_DELETE), str(_CHANGE), *OPENING)  # and of all that the log told
 _PLACES = {  # how many numbers place a change, and what stands behind them: a rank, and what divides equals
     "postgresql": (2, r" [0-9](?: |$)"),
     "mysql": (3, r" [0-9](?: |$)"),

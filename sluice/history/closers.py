@@ -52,11 +52,13 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     told = changes.select("_op", "_position", *at, named.alias("_image"))
     told = told.filter((pl.col("_op") == "t") | pl.col("_image").is_not_null())
     told = told.with_columns((timed_order(told) if by_log else pl.lit(None, pl.String)).alias("_timed"))
-    truncates = (  # silver has each once; told again, one says when it was sent, if not when it was valid
-        told.filter(pl.col("_op") == "t")
-        .sort(*ROW_COORDINATES)
-        .unique("_position", keep="last" if stream.valid_from else "first", maintain_order=True)
-        .with_columns(_image=pl.lit(None, told.schema["_image"]))
+    truncates = told.filter(pl.col("_op") == "t")
+    if stream.valid_from:  # silver has each once; else that of the greatest place tells the content
+        truncates = truncates.sort(*ROW_COORDINATES, descending=True)
+    else:  # and that of the least, or told first, stands
+        truncates = truncates.sort("_timestamp", *ROW_COORDINATES)
+    truncates = truncates.unique("_position", keep="first", maintain_order=True).with_columns(
+        _image=pl.lit(None, told.schema["_image"])
     )
     if image is None:
         return truncates.rename({"_valid_from": "_until"}).drop("_op")

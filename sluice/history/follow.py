@@ -18,7 +18,7 @@ from sluice.envelopes.positions import encode
 from sluice.envelopes.previous import previous
 from sluice.history.closers import OF_SNAPSHOT
 from sluice.history.epochs import AT, READING, contradictory
-from sluice.history.opening import behind_snapshots, opens
+from sluice.history.opening import behind_snapshots, streamed
 from sluice.history.scd2 import fold
 from sluice.tables import ROW_COORDINATES
 
@@ -36,7 +36,7 @@ class Mark:
         clock: the latest by the source's clock, in microseconds.
         servers: those that told them, where they are told.
         odd: whether places and clocks of some key contradict each other (`sluice.history.epochs`).
-        opened: the latest clock of a change of a first transaction (`sluice.history.opening`).
+        streamed: the latest clock of a change that a snapshot may precede (`sluice.history.opening`).
         image: the greatest value of `snapshot`, as `encode` writes it.
     """
 
@@ -45,7 +45,7 @@ class Mark:
     clock: int = 0
     servers: tuple[str, ...] = ()
     odd: bool = False
-    opened: int = 0
+    streamed: int = 0
     image: str = ""
 
     def over(self, other: "Mark") -> "Mark":
@@ -56,7 +56,7 @@ class Mark:
             max(self.clock, other.clock),
             tuple(sorted({*self.servers, *other.servers})),
             self.odd or other.odd,
-            max(self.opened, other.opened),
+            max(self.streamed, other.streamed),
             max(self.image, other.image),
         )
 
@@ -73,9 +73,11 @@ def mark(changes: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> Mark:
         return known
     clock, servers = rows.select(AT.max(), _SERVER.drop_nulls().unique().sort().implode()).row(0)
     ordered = placed.sort(*stream.keys, "_position")
-    opened = changes.filter(opens(changes)).select(AT.max()).item()
+    told_by_log = None
+    if isinstance(stream.value, Debezium) and stream.value.source == "postgresql":
+        told_by_log = changes.filter(streamed(changes)).select(AT.max()).item()
     odd = contradictory(ordered, ends, stream.keys) is not None
-    return replace(known, clock=int(clock), servers=tuple(servers), odd=odd, opened=int(opened or 0))
+    return replace(known, clock=int(clock), servers=tuple(servers), odd=odd, streamed=int(told_by_log or 0))
 
 
 def _by_place(stream: Changes) -> bool:
@@ -121,7 +123,7 @@ def following(
     keys = list(stream.keys)
     if _by_place(stream) and (reached.odd or len(reached.servers) > 1 or LOG in reached.servers):
         return new.select(keys).clear()
-    if reached.opened and _read_before(new, reached.opened + READING):
+    if reached.streamed and _read_before(new, reached.streamed + READING):
         return new.select(keys).clear()
     begin = encode(new, ["_valid_from"]) if stream.history else pl.lit("")
     rows = new.with_columns(AT.alias("_clock"), _begin=begin)

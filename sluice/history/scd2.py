@@ -110,11 +110,11 @@ def _in_one(rows: pl.DataFrame, ends: pl.DataFrame) -> bool:
 
 
 def _sorted(rows: pl.DataFrame, stream: Changes) -> pl.DataFrame:
-    """Sort changes by key and order, with the columns that the fold needs."""
+    """Sort changes by key and order, each taken once, with the columns that the fold needs."""
     carried = [n for n in rows.columns if n in _CARRIED and rows[n].null_count() < rows.height]
     log = ("_timestamp", "_source") if isinstance(stream.value, Debezium) else ("_source",)
     names = dict.fromkeys([*(column.name for column in stream.columns), *_OURS, *carried, *log])
-    return rows.select(*names).sort(*stream.keys, "_order", *ROW_COORDINATES)
+    return _once(rows.select(*names).sort(*stream.keys, "_order", *ROW_COORDINATES), stream)
 
 
 def _by_place(
@@ -165,12 +165,12 @@ def _told_ends(rows: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.Da
 
 
 def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.DataFrame:
-    """Take each change once, and close keys where something that does not name them ends them.
+    """Close keys where something that does not name them ends them.
 
     Adds `_id` (one number a key) and `_begin` (the running maximum of `_valid_from`).
     """
     new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in stream.keys)
-    states = _once(ordered, stream).with_columns(_id=(new | (_ROW == 0)).cum_sum())
+    states = ordered.with_columns(_id=(new | (_ROW == 0)).cum_sum())
     states = states.with_columns(_running(states).alias("_begin"))
     return closed(states, ends, stream)
 

@@ -69,7 +69,10 @@ class Database:
             self.place = wrote
         op = "u" if key in self.rows else "c"
         self.rows[key] = f"v{self.clock} written before"
-        self._tell(key, op, self.rows[key], sequence=f'[null,"{wrote}"]')
+        known = self.rng.choice(
+            ["null", f'"{wrote - 1}"']
+        )  # of a connector that was there before, and read anew
+        self._tell(key, op, self.rows[key], sequence=f'[{known},"{wrote}"]')
         self.states.append((committed, dict(self.rows)))
         self.place, self.clock = read
 

@@ -161,8 +161,31 @@ def test_its_truncate_comes_after_the_snapshot():
     assert [key for key, _, current in orders([*FIRST, *AGAIN, *OPENING, truncate]) if current] == []
 
 
-@pytest.mark.parametrize("told", [[*OPENING, *AGAIN], [*AGAIN, *(pg(*c) for c in [(880, 1, "A", 89.9)])]])
-def test_what_kafka_has_before_a_snapshot_or_tells_its_commit_keeps_its_place(told):
+# The same of a connector that was there before, and told a snapshot between what it streamed.
+KNOWN = [
+    pg(880, 1, "A", 89.9, sequence='["870","880"]'),
+    pg(881, 9, "new", 89.9, "c", sequence='["870","881"]'),
+    pg(882, 2, "b", 89.9, "d", sequence='["870","882"]'),
+]
+
+
+def test_what_was_open_at_a_snapshot_between_streamed_changes_comes_after_it():
+    before = [*FIRST, pg(110, 1, "a", 20), pg(120, 3, "c", 30)]
+    answer = [(1, "a", False), (1, "A", True), (2, "b", False), (3, "c", True), (9, "new", True)]
+    assert orders([*before, *AGAIN, *KNOWN]) == answer
+    assert orders([*before, *KNOWN, *AGAIN, *KNOWN])[:2] == [(1, "a", False), (1, "A", False)]  # told before
+
+
+def test_what_a_snapshot_did_see_leads_to_what_it_shows():
+    """A connector that lagged tells it behind the snapshot, all of it, in its order."""
+    late = [pg(860, 1, "w", 85, sequence='["850","860"]'), pg(880, 1, "a", 88, sequence='["870","880"]')]
+    folded = fold(decoded_silver(stream(), bronze([*FIRST, *AGAIN, *late])), stream())
+    told = folded.filter(id=1).select("v", pl.col("valid_from").dt.epoch("s")).rows()
+    assert told == [("a", 10), ("w", 85), ("a", 88)]
+
+
+@pytest.mark.parametrize("told", [[*OPENING, *AGAIN], [*AGAIN, *(pg(*c) for c in [(880, 1, "A", 29.9)])]])
+def test_what_kafka_has_before_a_snapshot_or_was_long_before_it_keeps_its_place(told):
     current = {key: value for key, value, is_current in orders([*FIRST, *told]) if is_current}
     assert current == {1: "a", 2: "b", 3: "c"}
 
