@@ -62,6 +62,7 @@ class PostgresSnapshot:
         name: by which other sessions import it.
         pace: of all sessions.
         parallel: how many sessions.
+        kept: the SQL of which rows are the stream's.
     """
 
     source: Postgres
@@ -74,13 +75,10 @@ class PostgresSnapshot:
     paced: bool  # whether ranges can be asked for one by one
     pace: Pace
     parallel: int = 1
-
-    def _values(self) -> list[str]:
-        return [f"({self.source.columns[c.name]})" if c.name in self.source.columns else quoted(c.path[0])
-                for c in self.texts.columns]  # fmt: skip
+    kept: str = "true"  # the SQL of which rows are the stream's
 
     def _texts(self) -> list[str]:
-        return self.texts.of(self._values(), "postgresql")
+        return self.texts.of(list(values_of(self.source, self.texts).values()), "postgresql")
 
     def sums(self, bounds: Sequence[str], wanted: Sequence[int], at_once: int) -> Iterator[pl.DataFrame]:
         """Count and sum up some ranges of keys, `at_once` of them in a query."""
@@ -102,7 +100,7 @@ class PostgresSnapshot:
 
     def _between(self, bounds: Sequence[str], start: int, stop: int) -> tuple[str, list[str]]:
         """Write the condition for the ranges `[start, stop)`."""
-        terms, values = ["true"], []
+        terms, values = [self.kept.replace("%", "%%")], []
         if start > 0:
             terms.append(f"{self.key} >= %s::{self.key_type}")
             values.append(bounds[start - 1])
@@ -137,11 +135,23 @@ class PostgresSnapshot:
             return session.execute(query.encode(), values).fetchall()
 
 
+def values_of(source: Postgres, texts: Texts) -> dict[str, str]:
+    """Give the SQL of the columns' values, by name."""
+    return {c.name: f"({source.columns[c.name]})" if c.name in source.columns else quoted(c.path[0])
+            for c in texts.columns}  # fmt: skip
+
+
 @contextmanager
 def snapshot_of(
-    source: Postgres, texts: Texts, dsn: str, *, rows_per_second: int | None = None, parallel: int = 1
+    source: Postgres,
+    texts: Texts,
+    dsn: str,
+    *,
+    kept: str = "true",
+    rows_per_second: int | None = None,
+    parallel: int = 1,
 ) -> Iterator[PostgresSnapshot]:
-    """Hold a snapshot of a table while the block runs.
+    """Hold a snapshot of a table, or of the rows of it that `kept` (SQL) keeps, while the block runs.
 
     Raises:
         SourceError: the table or a column is not there, or may not be read.
@@ -169,6 +179,7 @@ def snapshot_of(
             paced=paced,
             pace=Pace(rows_per_second),
             parallel=parallel,
+            kept=kept,
         )
 
 

@@ -10,13 +10,15 @@ import pytest
 
 from demo.postgres import Postgres as Server
 from resources.lake_texts import LakeTexts
-from resources.source_postgres import snapshot_of
+from resources.source_postgres import snapshot_of, values_of
 from resources.table_sides import Side
 from resources.text_compare import Progress, differing, rows_of
 from sluice import Postgres
 from sluice.columns import model_columns, to_storage
 from sluice.compare.canonical import Texts
+from sluice.compare.kept import condition
 from sluice.errors import DemoServerError, SourceError, SourceUnreachableError
+from tests.changes import changes_of
 
 pytestmark = pytest.mark.integration
 
@@ -231,6 +233,30 @@ def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel)
     assert total.ranges == 6
     assert total.differing in (1, 2)
     assert set(rows["lake"].struct.field("value")) == {"v777", "v40000"}
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"), [({"name": "a%b"}, 1), ({"name": None}, 3), ({"n": 2, "name": "it's"}, 2)]
+)
+def test_rows_that_where_leaves_out_are_no_rows_of_the_table(server, tmp_path, where, kept):
+    class Named(pa.DataFrameModel):
+        id: int
+        name: str = pa.Field(nullable=True)
+        n: int
+
+    rows = [(1, "a%b", 1), (2, "it's", 2), (3, None, 3), (4, "it's", 4)]
+    with server.connect(autocommit=True) as session, session.cursor() as cursor:
+        session.execute("DROP TABLE IF EXISTS kept")
+        session.execute("CREATE TABLE kept (id bigint PRIMARY KEY, name text, n integer)")
+        cursor.executemany("INSERT INTO kept VALUES (%s, %s, %s)", rows)
+    frame = pl.DataFrame(rows, schema=["id", "name", "n"], orient="row").filter(id=kept)
+    frame.write_parquet(tmp_path / "kept.parquet")
+    lake = Side([str(tmp_path / "kept.parquet")], {name: name for name in frame.columns})
+    source, columns = Postgres(table="kept", connection="shop"), model_columns(Named)
+    stream = changes_of({}, schema=Named, where=where, source=source)
+    told = condition(stream, values_of(source, Texts(("id",), columns)))
+    total, rows, _ = compared(server, source, lake, tmp_path, columns, kept=told)
+    assert (rows.height, total.lake_rows, total.source_rows) == (0, 1, 1)
 
 
 def test_a_lake_far_behind_is_compared_in_pieces(server, tmp_path):
