@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from demo.postgres import Postgres as Server
+from resources import source_postgres
 from resources.lake_texts import LakeTexts
-from resources.source_postgres import snapshot_of, values_of
+from resources.source_postgres import PostgresSnapshot, snapshot_of, values_of
 from resources.table_sides import Side
 from resources.text_compare import Progress, differing, rows_of
 from sluice import Postgres
@@ -201,7 +202,15 @@ def test_what_the_source_says_is_read_back_as_the_lake_stores_it(server, tmp_pat
 
 @pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("kind", ["bigint", "text", 'text COLLATE "und-x-icu"', "uuid", "bytea"])
-def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel):
+def test_one_row_among_many_is_found_by_ranges(server, tmp_path, monkeypatch, kind, parallel):
+    monkeypatch.setattr(source_postgres, "_PAGES", 100)
+    fetch, queries = PostgresSnapshot._fetch, []
+
+    def watched(table, query, values):
+        queries.append(query)
+        return fetch(table, query, values)
+
+    monkeypatch.setattr(PostgresSnapshot, "_fetch", watched)
     key_type = {"bigint": int, "bytea": pl.Binary}.get(kind, str)
     named = type("Named", (pa.DataFrameModel,), {"__annotations__": {"id": key_type, "value": str}})
     key = {
@@ -233,6 +242,8 @@ def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel)
     assert total.ranges == 6
     assert total.differing in (1, 2)
     assert set(rows["lake"].struct.field("value")) == {"v777", "v40000"}
+    paged = [query for query in queries if "ctid" in query]
+    assert (len(paged) > 2) == ("icu" in kind), "where keys have another order, pages bound a query"
 
 
 @pytest.mark.parametrize(
