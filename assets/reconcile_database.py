@@ -26,6 +26,7 @@ from resources.text_compare import Progress, differing, rows_of
 from sluice import tables
 from sluice.compare.canonical import Texts
 from sluice.compare.compared import EXTRA
+from sluice.compare.kept import condition
 from sluice.contract import Changes
 from sluice.errors import SettingsError, SourceError
 from sluice.sources import Mongo, Postgres
@@ -93,8 +94,9 @@ def _held(work: Work, source: Postgres | Mongo, stream: Changes, texts: Texts) -
     address, lake, kafka = connection(source), work.lake, work.kafka
     pace, sessions = work.asked.rows_per_second, work.asked.parallel
     if isinstance(source, Postgres):
+        kept = condition(stream, source_postgres.values_of(source, texts))
         with source_postgres.snapshot_of(
-            source, texts, address, rows_per_second=pace, parallel=sessions
+            source, texts, address, kept=kept, rows_per_second=pace, parallel=sessions
         ) as table:
             yield _Held(
                 there=table,

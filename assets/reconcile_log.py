@@ -4,7 +4,7 @@ Compared is what bronze has committed and the log still has. Records of bronze t
 retention or compaction, are no difference: bronze keeps them. It refuses topics made again under their name.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -14,7 +14,7 @@ from assets.progress import reached
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import tables
-from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
+from sluice.compare.compared import DIFFERENT, EXTRA, KINDS, MISSING, Compared
 from sluice.contract import Stream
 from sluice.errors import TopicRecreatedError
 from sluice.tables import BRONZE
@@ -22,6 +22,7 @@ from sluice.tables import BRONZE
 _AT = ["tile", "partition"]
 _TOLD = ["offset", "timestamp_ms", "timestamp_type", "key", "value", "headers"]
 _ROWS, _BYTES = 200_000, 64 << 20  # of a batch
+_NONE = pl.DataFrame(schema={name: BRONZE[name] for name in _TOLD})
 
 
 def compare_log(
@@ -67,10 +68,10 @@ def compare_log(
     outcome = Compared(both.height, differ.height, int(bronze["count"].sum()), int(log["count"].sum()))
     if not differ.height:
         return outcome, position, int(handle.version())
-    rows = _differing(kafka, stream, owned.join(differ, on=_AT, how="semi"), held, say)
-    gone = kafka.compacts(stream.topic)
-    rows = rows.filter(pl.col("kind") != EXTRA) if gone else rows
-    found = replace(outcome.of_rows(rows), rows=rows.head(most), listed_all=rows.height <= most)
+    kinds = [MISSING, DIFFERENT] if kafka.compacts(stream.topic) else [MISSING, DIFFERENT, EXTRA]
+    doubtful = owned.join(differ, on=_AT, how="semi")
+    rows, counts = _differing(kafka, stream, doubtful, held, say, kinds=kinds, most=most)
+    found = replace(outcome, **counts, rows=rows, listed_all=sum(counts.values()) <= most)
     return found, position, int(handle.version())
 
 
@@ -104,50 +105,73 @@ def _differing(
     owned: pl.DataFrame,
     held: pl.LazyFrame,
     say: Callable[[str], None],
-) -> pl.DataFrame:
-    """Name the records that differ, tile by tile and partition by partition."""
-    values: Sequence[str] = [name for name in _TOLD if name != "offset"]
-    found = []
+    *,
+    kinds: Collection[str],
+    most: int,
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Name the first records that differ (of some kinds), stretch by stretch; count all of each kind."""
+    found = [_unlike(_NONE, _NONE).clear().select(_places("", 0))]
+    counts = dict.fromkeys(KINDS, 0)
     for tile, partition, first, stop in owned.iter_rows():
         piece = owned.filter((pl.col("tile") == tile) & (pl.col("partition") == partition))
-        log = pl.concat(
-            [
-                pl.DataFrame(schema={n: BRONZE[n] for n in _TOLD}),
-                *(part.select(_TOLD) for part in _read(kafka, stream, piece, say)),
-            ]
-        )
-        mine = (pl.col("tile") == tile) & (pl.col("partition") == partition)
-        bronze = (
-            held.filter(mine & pl.col("offset").is_between(first, stop, closed="left"))
-            .select(_TOLD)
-            .collect()
-        )
-        twice = bronze.filter(pl.col("offset").is_duplicated())
-        both = bronze.unique("offset").join(log, on="offset", how="full", coalesce=True, suffix="_log")
-        sides = {
-            "lake": pl.struct(values),
-            "source": pl.struct(pl.col(f"{name}_log").alias(name) for name in values),
-        }
-        lacks = {
-            side: pl.col("timestamp_type" + end).is_null() for side, end in (("lake", ""), ("source", "_log"))
-        }
-        columns = [pl.when(pl.col(n).ne_missing(pl.col(f"{n}_log"))).then(pl.lit(n)) for n in values]
-        kind = pl.when(lacks["lake"]).then(pl.lit(MISSING)).when(lacks["source"]).then(pl.lit(EXTRA))
-        again = pl.col("offset").is_in(twice["offset"].implode())
-        told = both.select(
-            "offset",
-            kind=kind.otherwise(pl.lit(DIFFERENT)),
-            columns=pl.when(~lacks["lake"] & ~lacks["source"])
-            .then(pl.concat_list(columns).list.drop_nulls())
-            .otherwise(pl.lit([], pl.List(pl.String))),
-            twice=again,
-            **{side: pl.when(~lacks[side]).then(value) for side, value in sides.items()},
-        ).filter((pl.col("kind") != DIFFERENT) | (pl.col("columns").list.len() > 0) | pl.col("twice"))
-        found.append(
-            told.select(
-                pl.lit(tile).alias("tile"),
-                pl.lit(partition, pl.Int32).alias("partition"),
-                *told.drop("twice").columns,
-            )
-        )
-    return pl.concat(found).sort(*_AT, "offset")
+        mine = held.filter((pl.col("tile") == tile) & (pl.col("partition") == partition))
+        parts = (part.select(_TOLD) for part in _read(kafka, stream, piece, say))
+        for low, high, log in _stretches(parts, first, stop):
+            inside = pl.col("offset").is_between(low, high, closed="left")
+            bronze = mine.filter(inside).select(_TOLD).collect(engine="streaming")
+            told = _unlike(bronze, log).filter(pl.col("kind").is_in(kinds))
+            for kind, count in told["kind"].value_counts().iter_rows():
+                counts[kind] += count
+            left = most - sum(part.height for part in found)
+            found.append(told.head(max(0, left)).select(_places(tile, partition)))
+    return pl.concat(found).sort(*_AT, "offset"), counts
+
+
+def _stretches(
+    parts: Iterable[pl.DataFrame], first: int, stop: int
+) -> Iterator[tuple[int, int, pl.DataFrame]]:
+    """Cut the log's records at the ends of what was read at once, and where that is long, into offsets."""
+    low, records = first, _NONE
+    for records in (part for part in parts if part.height):
+        end = int(records["offset"][-1]) + 1
+        yield from _cut(low, end, records)
+        low = end
+    yield from _cut(low, stop, _NONE)
+
+
+def _cut(low: int, high: int, records: pl.DataFrame) -> Iterator[tuple[int, int, pl.DataFrame]]:
+    for start in range(low, high, _ROWS):
+        end = min(start + _ROWS, high)
+        yield start, end, records.filter(pl.col("offset").is_between(start, end, closed="left"))
+
+
+def _places(tile: str, partition: int) -> list[pl.Expr]:
+    at = [pl.lit(tile).alias("tile"), pl.lit(partition, pl.Int32).alias("partition")]
+    return [*at, pl.col("offset", "kind", "columns", "lake", "source")]
+
+
+def _unlike(bronze: pl.DataFrame, log: pl.DataFrame) -> pl.DataFrame:
+    """Pair the records of a stretch by offset and tell those that differ."""
+    values: Sequence[str] = [name for name in _TOLD if name != "offset"]
+    twice = bronze.filter(pl.col("offset").is_duplicated())
+    both = bronze.unique("offset").join(log, on="offset", how="full", coalesce=True, suffix="_log")
+    sides = {
+        "lake": pl.struct(values),
+        "source": pl.struct(pl.col(f"{name}_log").alias(name) for name in values),
+    }
+    lacks = {
+        side: pl.col("timestamp_type" + end).is_null() for side, end in (("lake", ""), ("source", "_log"))
+    }
+    columns = [pl.when(pl.col(n).ne_missing(pl.col(f"{n}_log"))).then(pl.lit(n)) for n in values]
+    kind = pl.when(lacks["lake"]).then(pl.lit(MISSING)).when(lacks["source"]).then(pl.lit(EXTRA))
+    again = pl.col("offset").is_in(twice["offset"].implode())
+    told = both.select(
+        "offset",
+        kind=kind.otherwise(pl.lit(DIFFERENT)),
+        columns=pl.when(~lacks["lake"] & ~lacks["source"])
+        .then(pl.concat_list(columns).list.drop_nulls())
+        .otherwise(pl.lit([], pl.List(pl.String))),
+        twice=again,
+        **{side: pl.when(~lacks[side]).then(value) for side, value in sides.items()},
+    ).filter((pl.col("kind") != DIFFERENT) | (pl.col("columns").list.len() > 0) | pl.col("twice"))
+    return told.drop("twice").sort("offset")

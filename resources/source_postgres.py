@@ -9,11 +9,13 @@ load is bounded: so many rows a second, so many sessions. What fails is told wit
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +30,9 @@ from sluice.sources import Postgres
 
 MARK = "sluice"  # the prefix of our logical messages
 _BYTEWISE = ("C", "POSIX", "C.UTF-8", "C.UTF8")  # collations that order as the lake does
+_NAME = re.compile(r'[\w$."]+')  # of a table, not of a query
+_PAGES = 2_000  # of a table in one query, where its keys have another order than the lake's
+_BY_PAGES = 140_000  # the first version that reads some pages of a table without the others
 _TRANSACTIONS = 1 << 32  # how many ids the connector's numbers tell apart
 
 
@@ -62,6 +67,7 @@ class PostgresSnapshot:
         name: by which other sessions import it.
         pace: of all sessions.
         parallel: how many sessions.
+        kept: the SQL of which rows are the stream's.
     """
 
     source: Postgres
@@ -74,26 +80,47 @@ class PostgresSnapshot:
     paced: bool  # whether ranges can be asked for one by one
     pace: Pace
     parallel: int = 1
-
-    def _values(self) -> list[str]:
-        return [f"({self.source.columns[c.name]})" if c.name in self.source.columns else quoted(c.path[0])
-                for c in self.texts.columns]  # fmt: skip
+    kept: str = "true"  # the SQL of which rows are the stream's
 
     def _texts(self) -> list[str]:
-        return self.texts.of(self._values(), "postgresql")
+        return self.texts.of(list(values_of(self.source, self.texts).values()), "postgresql")
 
     def sums(self, bounds: Sequence[str], wanted: Sequence[int], at_once: int) -> Iterator[pl.DataFrame]:
         """Count and sum up some ranges of keys, `at_once` of them in a query."""
-        size, parallel = (at_once, self.parallel) if self.paced else (len(bounds) + 1, 1)
-        yield from in_parts(partial(self.part, bounds), wanted, size, parallel)
+        if self.paced:
+            yield from in_parts(partial(self.part, bounds), wanted, at_once, self.parallel)
+            return
+        parts = [self._summed(bounds, 0, len(bounds) + 1, pages) for pages in self._pages()]
+        numbers = pl.concat(parts).with_columns(pl.col("sum").cast(pl.Int128))
+        every = numbers.group_by("range").agg(pl.col("count", "sum").sum())
+        yield every.with_columns(pl.col("sum").cast(pl.String)).filter(pl.col("range").is_in(list(wanted)))
+
+    def _pages(self) -> list[str]:
+        """Write conditions that cut a table by its pages; one for all of it where it cannot be cut so."""
+        if not _NAME.fullmatch(self.source.table):
+            return ["true"]
+        found = self._fetch(
+            "SELECT pg_relation_size(oid) / current_setting('block_size')::int FROM pg_class "
+            "WHERE oid = to_regclass(%s) AND relkind IN ('r', 'm') "
+            f"AND current_setting('server_version_num')::int >= {_BY_PAGES}",
+            [self.source.table],
+        )
+        cuts = [f"'({page},0)'::tid" for page in range(_PAGES, int(found[0][0]) if found else 0, _PAGES)]
+        if not cuts:
+            return ["true"]
+        between = (f"ctid >= {low} AND ctid < {high}" for low, high in pairwise(cuts))
+        return [f"ctid < {cuts[0]}", *between, f"ctid >= {cuts[-1]}"]  # open: children may have more pages
 
     def part(self, bounds: Sequence[str], start: int, stop: int) -> pl.DataFrame:
         """Count and sum up the ranges `[start, stop)`, in one query."""
+        return self._summed(bounds, start, stop)
+
+    def _summed(self, bounds: Sequence[str], start: int, stop: int, pages: str = "true") -> pl.DataFrame:
         total = row_sum(row_text(self._texts()), "postgresql")
         where, values = self._between(bounds, start, stop)
         query = (
             f"SELECT width_bucket({self.key}, %s::{self.key_type}[]) + {start}, count(*), sum({total})::text "
-            f"FROM {self.source.table} WHERE {where} GROUP BY 1"
+            f"FROM {self.source.table} WHERE {where} AND {pages} GROUP BY 1"
         )
         found = self._fetch(query, [list(bounds[start : stop - 1]), *values])
         rows = pl.DataFrame(found, schema=SUMS, orient="row")
@@ -102,7 +129,7 @@ class PostgresSnapshot:
 
     def _between(self, bounds: Sequence[str], start: int, stop: int) -> tuple[str, list[str]]:
         """Write the condition for the ranges `[start, stop)`."""
-        terms, values = ["true"], []
+        terms, values = [self.kept.replace("%", "%%")], []
         if start > 0:
             terms.append(f"{self.key} >= %s::{self.key_type}")
             values.append(bounds[start - 1])
@@ -137,11 +164,23 @@ class PostgresSnapshot:
             return session.execute(query.encode(), values).fetchall()
 
 
+def values_of(source: Postgres, texts: Texts) -> dict[str, str]:
+    """Give the SQL of the columns' values, by name."""
+    return {c.name: f"({source.columns[c.name]})" if c.name in source.columns else quoted(c.path[0])
+            for c in texts.columns}  # fmt: skip
+
+
 @contextmanager
 def snapshot_of(
-    source: Postgres, texts: Texts, dsn: str, *, rows_per_second: int | None = None, parallel: int = 1
+    source: Postgres,
+    texts: Texts,
+    dsn: str,
+    *,
+    kept: str = "true",
+    rows_per_second: int | None = None,
+    parallel: int = 1,
 ) -> Iterator[PostgresSnapshot]:
-    """Hold a snapshot of a table while the block runs.
+    """Hold a snapshot of a table, or of the rows of it that `kept` (SQL) keeps, while the block runs.
 
     Raises:
         SourceError: the table or a column is not there, or may not be read.
@@ -169,6 +208,7 @@ def snapshot_of(
             paced=paced,
             pace=Pace(rows_per_second),
             parallel=parallel,
+            kept=kept,
         )
 
 

@@ -182,6 +182,10 @@ _INNER: tuple[tuple[str, type, str, Callable[[Any], bool], str], ...] = (
     ("value", Debezium, "decimal", lambda value: value in _DECIMAL, "None, 'precise', 'string' or 'double'"),
     ("value", Debezium, "time", lambda value: value in _TIME, f"one of {', '.join(map(repr, _TIME))}"),
     ("value", Debezium, "unwrapped", lambda value: isinstance(value, bool), "True or False"),
+    *(
+        ("source", kind, "filtered", lambda value: isinstance(value, bool), "True or False")
+        for kind in (Delta, Parquet, Postgres)
+    ),
     (
         "source",
         Mongo,

@@ -11,6 +11,7 @@ import polars as pl
 
 from sluice.arguments import arguments, shown
 from sluice.columns import Column
+from sluice.compare.kept import unasked
 from sluice.contract import REQUIRED, Changes, Debezium, Stream
 from sluice.errors import Problem
 from sluice.schema_problems import Found, document_problems, schema_problems
@@ -42,16 +43,18 @@ def problems(stream: Stream, file: str) -> list[Problem]:
         found += wrong
         of_documents = isinstance(stream.value, Debezium) and stream.value.source == "mongodb"
         found += document_problems(columns, of_documents=of_documents)
-        found += _source(stream)
         if columns:
+            found += _source(stream)
             named = {argument for argument, _, _ in found}
             found += [one for one in (*_references(stream, columns), *_images(stream)) if one[0] not in named]
     return [Problem(file, stream.name or "(without a name)", *one) for one in found]
 
 
 def _source(stream: Stream) -> list[Found]:
-    """Tell of a source whose position the stream's changes do not tell."""
+    """Tell of a source whose position changes do not tell, or that cannot be asked for the stream's rows."""
     value = stream.value
+    if fix := unasked(stream):
+        return [("source", f"{stream.source}, which cannot be asked for the rows of `where`", fix)]
     told = isinstance(value, Debezium) and value.source == "mongodb" and not value.unwrapped
     if told or not isinstance(stream.source, Mongo):
         return []

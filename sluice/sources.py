@@ -1,7 +1,8 @@
 """Where a stream's rows come from, in a contract's `source`: what its lake is reconciled with.
 
 Names only: an address has its credentials, and those come from the settings, by the name in `connection`.
-`columns` says for a column of the contract how the source has it, where that is not by the same name.
+`columns` says for a column of the contract how the source has it, where that is not by the same name;
+`filtered` that all its rows are such as the contract's `where` keeps, so that it is not asked for these.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ class Delta:
 
     uri: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    filtered: bool = False
 
     def __str__(self) -> str:
         """Name it in a report."""
@@ -26,6 +28,7 @@ class Parquet:
 
     path: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    filtered: bool = False
 
     def __str__(self) -> str:
         """Name it in a report."""
@@ -45,6 +48,7 @@ class Postgres:
     connection: str
     columns: Mapping[str, str] = field(default_factory=dict)
     messages: str | None = None
+    filtered: bool = False
 
     def __str__(self) -> str:
         """Name it in a report."""

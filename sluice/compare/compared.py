@@ -7,7 +7,7 @@ is kept or shown; keys, too.
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -49,11 +49,6 @@ class Compared:
     def equal(self) -> bool:
         """Whether the sides say the same."""
         return not (self.missing or self.extra or self.different)
-
-    def of_rows(self, rows: pl.DataFrame) -> "Compared":
-        """Give the outcome with other rows, counted anew."""
-        missing, extra, different = (rows.filter(pl.col("kind") == kind).height for kind in KINDS)
-        return replace(self, rows=rows, missing=missing, extra=extra, different=different)
 
 
 def masked(rows: pl.DataFrame, keys: Sequence[str], personal: Collection[str]) -> pl.DataFrame:

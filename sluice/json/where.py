@@ -35,6 +35,12 @@ def where_columns(where: Where | None, columns: Sequence[Column]) -> tuple[Colum
     )
 
 
+def compared(where: Mapping[str, Any], columns: Sequence[Column]) -> list[tuple[str, Any]]:
+    """Give the contract's columns that a mapping compares, with the values."""
+    named = ((_column(path, value, columns), value) for path, value in where.items())
+    return [(name, value) for name, value in named if name is not None]
+
+
 def selected(where: Where | None, columns: Sequence[Column], read: Read) -> pl.Series:
     """Say of each value whether it is of the stream; one whose `where` is in doubt is, with its failures.
 

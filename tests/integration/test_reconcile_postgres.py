@@ -9,14 +9,17 @@ import polars as pl
 import pytest
 
 from demo.postgres import Postgres as Server
+from resources import source_postgres
 from resources.lake_texts import LakeTexts
-from resources.source_postgres import snapshot_of
+from resources.source_postgres import PostgresSnapshot, snapshot_of, values_of
 from resources.table_sides import Side
 from resources.text_compare import Progress, differing, rows_of
 from sluice import Postgres
 from sluice.columns import model_columns, to_storage
 from sluice.compare.canonical import Texts
+from sluice.compare.kept import condition
 from sluice.errors import DemoServerError, SourceError, SourceUnreachableError
+from tests.changes import changes_of
 
 pytestmark = pytest.mark.integration
 
@@ -199,7 +202,15 @@ def test_what_the_source_says_is_read_back_as_the_lake_stores_it(server, tmp_pat
 
 @pytest.mark.parametrize("parallel", [1, 3])
 @pytest.mark.parametrize("kind", ["bigint", "text", 'text COLLATE "und-x-icu"', "uuid", "bytea"])
-def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel):
+def test_one_row_among_many_is_found_by_ranges(server, tmp_path, monkeypatch, kind, parallel):
+    monkeypatch.setattr(source_postgres, "_PAGES", 100)
+    fetch, queries = PostgresSnapshot._fetch, []
+
+    def watched(table, query, values):
+        queries.append(query)
+        return fetch(table, query, values)
+
+    monkeypatch.setattr(PostgresSnapshot, "_fetch", watched)
     key_type = {"bigint": int, "bytea": pl.Binary}.get(kind, str)
     named = type("Named", (pa.DataFrameModel,), {"__annotations__": {"id": key_type, "value": str}})
     key = {
@@ -231,6 +242,32 @@ def test_one_row_among_many_is_found_by_ranges(server, tmp_path, kind, parallel)
     assert total.ranges == 6
     assert total.differing in (1, 2)
     assert set(rows["lake"].struct.field("value")) == {"v777", "v40000"}
+    paged = [query for query in queries if "ctid" in query]
+    assert (len(paged) > 2) == ("icu" in kind), "where keys have another order, pages bound a query"
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"), [({"name": "a%b"}, 1), ({"name": None}, 3), ({"n": 2, "name": "it's"}, 2)]
+)
+def test_rows_that_where_leaves_out_are_no_rows_of_the_table(server, tmp_path, where, kept):
+    class Named(pa.DataFrameModel):
+        id: int
+        name: str = pa.Field(nullable=True)
+        n: int
+
+    rows = [(1, "a%b", 1), (2, "it's", 2), (3, None, 3), (4, "it's", 4)]
+    with server.connect(autocommit=True) as session, session.cursor() as cursor:
+        session.execute("DROP TABLE IF EXISTS kept")
+        session.execute("CREATE TABLE kept (id bigint PRIMARY KEY, name text, n integer)")
+        cursor.executemany("INSERT INTO kept VALUES (%s, %s, %s)", rows)
+    frame = pl.DataFrame(rows, schema=["id", "name", "n"], orient="row").filter(id=kept)
+    frame.write_parquet(tmp_path / "kept.parquet")
+    lake = Side([str(tmp_path / "kept.parquet")], {name: name for name in frame.columns})
+    source, columns = Postgres(table="kept", connection="shop"), model_columns(Named)
+    stream = changes_of({}, schema=Named, where=where, source=source)
+    told = condition(stream, values_of(source, Texts(("id",), columns)))
+    total, rows, _ = compared(server, source, lake, tmp_path, columns, kept=told)
+    assert (rows.height, total.lake_rows, total.source_rows) == (0, 1, 1)
 
 
 def test_a_lake_far_behind_is_compared_in_pieces(server, tmp_path):

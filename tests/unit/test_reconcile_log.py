@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from assets import reconcile_log
 from assets.asked import Asked
 from assets.reconcile import reconcile
 from assets.verdicts import standing
@@ -22,8 +23,8 @@ def loaded(tmp_path):
     return lake, kafka
 
 
-def run(lake, kafka, stream=STREAM):
-    return reconcile(lake, stream, Asked(), run_id="run", kafka=kafka, say=lambda _: None)
+def run(lake, kafka, stream=STREAM, **asked):
+    return reconcile(lake, stream, Asked(**asked), run_id="run", kafka=kafka, say=lambda _: None)
 
 
 def rewritten(lake, change) -> None:
@@ -85,3 +86,23 @@ def test_a_topic_made_again_is_refused(loaded):
     kafka.create("t", 2, topic_id="another")
     with pytest.raises(TopicRecreatedError):
         run(lake, kafka)
+
+
+def test_a_tile_that_differs_is_looked_at_in_pieces(loaded, monkeypatch):
+    """All differences are counted, `most` of them kept; no piece holds more than its offsets."""
+    lake, kafka = loaded
+    rewritten(lake, lambda rows: rows.with_columns(pl.lit(b"other").alias("value")))
+    monkeypatch.setattr(reconcile_log, "_ROWS", 4)
+    unlike, seen = reconcile_log._unlike, []
+
+    def watched(bronze, log):
+        seen.append((bronze.height, log.height))
+        return unlike(bronze, log)
+
+    monkeypatch.setattr(reconcile_log, "_unlike", watched)
+    done = run(lake, kafka, most=7)
+    found = done.verdict.compared
+    assert (found.missing, found.extra, found.different) == (0, 0, 60)
+    assert (found.rows.height, found.listed_all) == (7, False)
+    assert max(max(pair) for pair in seen) <= 4
+    assert [sum(heights) for heights in zip(*seen, strict=True)] == [60, 60]

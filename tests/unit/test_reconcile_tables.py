@@ -23,8 +23,9 @@ from resources.lake import Lake
 from resources.table_compare import compare
 from resources.table_sides import Side
 from resources.transactions import transactions
-from sluice import Changes, Daily, Delta, Json, Parquet, tables
+from sluice import Changes, Daily, Delta, Json, Parquet, Postgres, tables
 from sluice.errors import LakeUnreachableError, LeaseLostError, ReconciliationRunsError, SourceError
+from sluice.problems import problems
 from tests.engine import both
 from tests.fake_kafka import FakeKafka
 
@@ -348,3 +349,47 @@ def test_no_rows_on_either_side(tmp_path):
     lake = filled(tmp_path, stream, [])
     found = run(lake, stream).verdict.compared
     assert (found.missing, found.extra, found.different) == (1, 0, 0)
+
+
+KEPT = {  # rows of the name "kept", whatever way that is said
+    "mapping": {"name": "kept"},
+    "number": {"balance": 1.5},
+    "expression": (pl.col("name") == "kept") & (pl.col("score") < 100),
+}
+
+
+@each_kind
+@pytest.mark.parametrize("where", KEPT.values(), ids=KEPT)
+def test_rows_that_where_leaves_out_are_no_rows_of_the_source(tmp_path, kind, where):
+    kept, other = {"name": "kept", "balance": "1.50"}, {"name": "other's", "balance": "2.00"}
+    rows = [row(n, **(kept if n % 2 else other)) for n in range(20)] + [row(31)]
+    stream = customers(written(tmp_path, [*rows, row(21, **kept)], kind), where=where)
+    assert problems(stream, "f") == []
+    lake = filled(tmp_path, stream, rows)
+    verdict = run(lake, stream, repair="yes")
+    assert verdict.repaired.compared.rows.select("id", "kind").rows() == [(21, "missing")]
+    assert verdict.verdict.compared.equal
+    assert verdict.verdict.compared.source_rows == 11
+
+
+def test_a_source_that_cannot_be_asked_for_the_rows_of_where_is_refused(tmp_path):
+    table = Postgres(table="customers", connection="shop")
+    mixed = (pl.col("name") == "kept") | (pl.col("type") == "customer")
+    asked = [
+        (table, KEPT["expression"]), (Delta(uri="there"), mixed),
+        (replace(table, filtered=True), KEPT["expression"]), (Delta(uri="there", filtered=True), mixed),
+        (table, KEPT["mapping"]), (table, pl.col("type") == "customer"),
+        (Delta(uri="there"), KEPT["expression"]),
+    ]  # fmt: skip
+    found = [problems(customers(source, where=where), "f") for source, where in asked]
+    assert [len(each) for each in found] == [1, 1, 0, 0, 0, 0, 0]
+    assert "filtered=True" in str(found[0][0])
+    (problem,) = problems(customers(replace(table, filtered="yes")), "f")
+    assert problem.argument == "source.filtered"
+
+
+def test_a_source_says_itself_that_it_is_filtered(tmp_path):
+    rows = [row(n, name="kept") for n in range(5)]
+    source = written(tmp_path, [*rows, row(9)], "delta")
+    stream = customers(replace(source, filtered=True), where=KEPT["mapping"])
+    assert run(filled(tmp_path, stream, rows), stream).verdict.compared.missing == 1

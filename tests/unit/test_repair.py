@@ -11,6 +11,7 @@ import pytest
 
 import assets.reconcile
 from assets import aftermath
+from assets.alone import Lease
 from assets.merge import merge
 from assets.reconciliation import told
 from assets.repair import due
@@ -153,7 +154,7 @@ def test_a_repair_that_dies_anywhere_is_finished_by_the_next_one(tmp_path, monke
     rows, there = differing()
     stream = ordered_by_offset(written(tmp_path, there, "delta"))
     lake_of(tmp_path / "lake", stream, rows)
-    monkeypatch.setattr(assets.reconcile, "alone", lambda *_: nullcontext(enter_result=True))
+    monkeypatch.setattr(assets.reconcile, "alone", lambda *_: nullcontext(Lease("rows", 2**62)))
 
     def work(lake):
         decide(lake, stream, [DAY, *due(lake, stream)])
