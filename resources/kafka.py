@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from time import monotonic, sleep
 from typing import Any
 
 import dagster as dg
@@ -29,7 +28,6 @@ from resources.kafka_security import security_options
 from resources.settings import settings
 from sluice.errors import (
     KafkaAccessError,
-    KafkaReadError,
     KafkaUnreachableError,
     SettingsError,
     TopicMissingError,
@@ -39,7 +37,6 @@ __all__ = ["Batch", "KafkaResource", "PartitionLog", "Topic", "Watermarks", "kaf
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_AGAIN = 0.1  # seconds between two looks for an offset that was not told
 
 
 @dataclass(frozen=True)
@@ -259,15 +256,8 @@ class KafkaResource(dg.ConfigurableResource[None]):
             futures = admin.list_offsets(places, isolation_level=isolation, request_timeout=seconds)
             return {place.partition: future for place, future in futures.items()}
 
-        offsets, deadline = dict.fromkeys(partitions, -1), monotonic() + self.stall_seconds
-        while left := [partition for partition, offset in offsets.items() if offset < 0]:
-            if monotonic() > deadline:
-                raise KafkaReadError(name, f"no broker tells how far partitions {left} go")
-            found = self._ask(name, question, left, doubt=partial(self.topic, name))
-            offsets |= {partition: answer.offset for partition, answer in found.items()}
-            if min(offsets.values()) < 0:  # answered without an offset, as while a leader is elected
-                sleep(_AGAIN)
-        return offsets
+        found = self._ask(name, question, list(partitions), doubt=partial(self.topic, name))
+        return {partition: answer.offset for partition, answer in found.items()}
 
     def _ask(
         self, name: str, question: Any, things: Sequence[Any], doubt: Callable[[], object] | None = None

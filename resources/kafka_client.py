@@ -16,7 +16,7 @@ from functools import lru_cache
 from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from resources import kafka_probe
@@ -112,7 +112,8 @@ class KafkaClient:
         `question` gets the client, the things that have none yet, and the seconds that it may take. No
         broker's answer is waited for longer than `patience` seconds; where brokers live, and only a
         partition's leader is missing, `moving` seconds. `doubt` is called before things are asked about
-        again, and raises if there is no use in that.
+        again, and raises if there is no use in that. An answer without an offset, as while a leader is
+        elected, is none: taken for an offset it would be written as a bound.
 
         Raises:
             KafkaUnreachableError, KafkaAuthenticationError, KafkaTlsError: as they say.
@@ -127,7 +128,9 @@ class KafkaClient:
             trouble = None
             for thing, future in futures.items():
                 error = future.exception()
-                if error is None:
+                if error is None and getattr(future.result(), "offset", 0) == OFFSET_INVALID:
+                    trouble = KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+                elif error is None:
                     answers[thing] = future.result()
                 elif isinstance(error, KafkaException) and error.args[0].code() in retried:
                     trouble = error
@@ -143,6 +146,7 @@ class KafkaClient:
             if doubt:
                 doubt()
             sleep(_LOOK)
+            self.metadata()  # so the client learns who leads now: it may have asked a former leader
         return answers
 
     def metadata(self) -> Any:

@@ -6,6 +6,7 @@ marks, logical messages, schema changes, notifications) is ignored by name; what
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,9 +154,10 @@ class Envelopes:
         """Take the schema block off, if there is one."""
         head, found, tail = value.partition(_PAYLOAD)
         if found and head in self._schemas:
-            body = parse(b'{"payload":' + tail)
-            if body.keys() == {"payload"}:
-                return self._schemas[head], body["payload"]
+            with suppress(NotJsonError):  # told below, by its place in the whole
+                body = parse(b'{"payload":' + tail)
+                if body.keys() == {"payload"}:
+                    return self._schemas[head], body["payload"]
         body = parse(value)
         if not isinstance(body, dict) or "payload" not in body or not self._is_wrapped(body):
             return NO_SCHEMA, body
