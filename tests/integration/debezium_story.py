@@ -192,8 +192,10 @@ class Story:
         decimal = CONNECTORS[prefix].get("decimal.handling.mode", "string")
         for name, table in TABLES.items():
             columns = [f"    {key}: {of.dtype}" for key, of in table.keys.items()]
-            nullable = " = pa.Field(nullable=True)"
-            columns += [f"    {column}: {of.dtype}{nullable}" for column, of in table.columns.items()]
+            columns += [
+                f"    {column}: {of.dtype} = pa.Field(nullable=True, metadata={of.metadata})"
+                for column, of in table.columns.items()
+            ]
             told = {"prefix": prefix, "table": name, "keys": tuple(table.keys), "decimal": decimal}
             project.write(name, _CONTRACT.format(columns="\n".join(columns), start=self.start, **told))
         return project

@@ -10,7 +10,7 @@ CREATE TABLE things (
     id bigint PRIMARY KEY, small smallint, whole integer NOT NULL DEFAULT 7, big bigint,
     exact numeric(20, 6), huge numeric(38, 0), free numeric, cash money, single real, dbl double precision,
     flag boolean, letters char(6), word varchar(40), txt text, ci citext,
-    born date, clock time, zoned_clock timetz, naive timestamp, milli timestamp(3), zoned timestamptz,
+    born date, clock time, short_clock time(3), zoned_clock timetz, naive timestamp, milli timestamp(3), zoned timestamptz,
     span interval, raw bytea, bit1 bit(1), bits12 bit(12), bits_any bit varying(30),
     uid uuid, js json, jb jsonb, doc xml, feeling mood, addr inet, net cidr, mac macaddr, attrs hstore,
     tree ltree, ints integer[], texts text[], nums numeric(8, 2)[], stamps timestamptz[], days date[],

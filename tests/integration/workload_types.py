@@ -32,6 +32,7 @@ class Column:
     must: Callable[[Any], Any] = str
     typed: bool = False  # `must` takes JSON's value, not the text
     alike: Callable[[Any], Any] = lambda value: value  # brings what the lake has to the form of `must`
+    metadata: str = "None"  # of the field
 
 
 def some(*values: Any) -> Callable[[Random], Any]:
@@ -182,7 +183,20 @@ THINGS = {
     "txt": Column("str", text),
     "ci": Column("str", text),
     "born": Column("pl.Date", _day, date.fromisoformat),
-    "clock": Column("pl.Time", lambda rng: time(*_clock(rng)), time.fromisoformat, alike=_of_clock),
+    "clock": Column(
+        "pl.Time",
+        lambda rng: time(*_clock(rng)),
+        time.fromisoformat,
+        alike=_of_clock,
+        metadata='{"precision": 6}',
+    ),
+    "short_clock": Column(
+        "pl.Time",
+        lambda rng: time(*_clock(rng)[:3], 1000 * rng.randrange(1000)),
+        time.fromisoformat,
+        alike=_of_clock,
+        metadata='{"precision": 3}',
+    ),
     "zoned_clock": Column(
         "pl.Time",
         lambda rng: f"{time(*_clock(rng))}{rng.choice(('+00', '-07', '+05:45'))}",
