@@ -80,8 +80,8 @@ class Before:
         for number, file in enumerate(files[:-1]):
             piece = keyed.filter(part == number).collect(engine="streaming")
             alone = piece.filter(~among(piece, linked, self._keys))
-            self._standing(fold(alone, self._stream, self._ends)).select(names).write_parquet(file)
-        self.rows(linked).select(names).write_parquet(files[-1])
+            self._standing(fold(alone, self._stream, self._ends)).select(names).lazy().sink_parquet(file)
+        self.rows(linked).select(names).lazy().sink_parquet(files[-1])
         return files
 
     def _standing(self, rows: pl.DataFrame) -> pl.DataFrame:

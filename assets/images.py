@@ -48,21 +48,21 @@ def _image(
 ) -> tuple[Side, int, pl.LazyFrame | None]:
     """Give also the rows that were folded anew, where any were."""
     own = {name: name for name in names}
+    if isinstance(stream, Changes):
+        merge(lake, stream, say=lambda _: None)
+    handle = lake.ensure(tables.dimension(stream) if isinstance(stream, Changes) else tables.silver(stream))
     if not isinstance(stream, Changes):
-        silver = lake.ensure(tables.silver(stream))
-        return delta_side(lake, silver, own, folder), int(silver.version()), None
-    merge(lake, stream, say=lambda _: None)
-    handle = lake.ensure(tables.dimension(stream))
+        return delta_side(lake, handle, own, folder), int(handle.version()), None
     where, needs = ("is_current", ["is_current"]) if stream.history else ("true", [])
     side = delta_side(lake, handle, own, folder, where=where, needs=needs)
     version = int(handle.version())
     if later is None:
         return side, version, None
-    silver = lake.ensure(tables.silver(stream))
+    silver = lake.read(tables.silver(stream))
     hidden = later()
     if not hidden.height:
         return side, version, None
-    before = Before(lake.scan(silver), stream, hidden)
+    before = Before(silver, stream, hidden)
     if before.reaches_all:
         files = before.written(names, folder)
         return Side(files, own), version, pl.scan_parquet(files)
@@ -88,7 +88,7 @@ def image_upto(
     limit = _limit(stream, value)
 
     def later() -> pl.DataFrame:
-        silver = lake.scan(lake.ensure(tables.silver(stream)))
+        silver = lake.read(tables.silver(stream))
         return silver.filter(pl.col(name) > limit).select(ROW_COORDINATES).collect(engine="streaming")
 
     side, version, then = _image(lake, stream, names, folder, later)

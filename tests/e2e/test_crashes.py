@@ -25,8 +25,6 @@ ELSEWHERE = (
     "resources/dbt_delta.py:",  # run by dbt, a program of its own, which is not marked
     # what only databases ask for: no server runs beside these (`tests/integration/test_reconcile_live.py`)
     *("assets/as_of.py:", "assets/reconcile_database.py:", "assets/verdicts.py:note:"),
-    # what opens a table that is there, of events, of databases, or up to a value of `sequence`
-    *("assets/images.py:image:ensure#1", "assets/images.py:image:ensure#3", "assets/images.py:beyond:ensure"),
 )
 EVERYTHING = next(s for s in SCENARIOS if s.name == "events")
 ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
