@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandera.polars as pa
 import polars as pl
-from measure import arguments, machine, table, write_section
+from measure import arguments, machine, publish
 
 from sluice import Changes, Daily, Json
 from sluice.envelopes.positions import encode
@@ -102,10 +102,7 @@ def main() -> None:
         print(*lines[-1], flush=True)
     head = ["what", "changes", "versions", "M changes a second", "M changes a CPU second"]
     intro = f"Ten changes a key, seven columns, in random order; best of three; the goal is 1 M. {machine()}."
-    text = "\n".join(["## The fold alone, in memory", "", intro, "", table(head, lines)])
-    print(text)
-    if given.get("write") == "yes":
-        write_section("fold", text)
+    publish("fold", f"## The fold alone, in memory\n\n{intro}", head, lines)
 
 
 if __name__ == "__main__":

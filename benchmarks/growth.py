@@ -19,7 +19,7 @@ from threading import Event
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import polars as pl
-from measure import arguments, machine, table, write_section
+from measure import arguments, machine, publish
 from orders_log import HOURS, NOW, START, contract, fill, records
 
 from assets.flow import Flow, Pace
@@ -171,11 +171,7 @@ def main() -> None:
         line(f"a commit, after 10, after {commits:,}", "ms", lambda: by_commits(place, commits), "2")
         line(f"{BATCH:,} keys met, none stored, {keys:,}", "ms", lambda: by_keys(place, keys), "")
     head = ["what", "before", "after", "ratio", "goal"]
-    intro = f"{HOURS} tiles, one event date. {machine()}."
-    text = "\n".join(["## Growth", "", intro, "", table(head, lines)])
-    print(text)
-    if given.get("write") == "yes":
-        write_section("growth", text)
+    publish("growth", f"## Growth\n\n{HOURS} tiles, one event date. {machine()}.", head, lines)
 
 
 if __name__ == "__main__":

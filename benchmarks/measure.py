@@ -94,6 +94,14 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def publish(name: str, intro: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print a table below its title and intro; with `--write=yes` it is a section of `docs/benchmarks.md`."""
+    text = "\n".join([intro, "", table(header, rows)])
+    print(text)
+    if arguments().get("write") == "yes":
+        write_section(name, text)
+
+
 def arguments() -> Mapping[str, str]:
     """Give the options of the command line: `--rows=1000` is `{"rows": "1000"}`."""
     return dict(option.removeprefix("--").split("=", 1) for option in sys.argv[1:] if "=" in option)

@@ -8,7 +8,7 @@ from assets.dimensions import broken_intervals, spread_keys
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import tables
-from tests.unit.test_reconcile_tables import customers, filled, row
+from tests.reconciling import customers, filled, row
 
 
 @pytest.mark.parametrize("history", [False, True])

@@ -20,8 +20,8 @@ from sluice.history.follow import among
 from sluice.history.scd2 import fold
 from sluice.tables import ROW_COORDINATES
 from tests.changes import bronze, changes_of, decoded_silver, silver_rows
+from tests.reconciling import customers, filled, row, run, written
 from tests.source_changes import pg
-from tests.unit.test_reconcile_tables import customers, filled, row, run, written
 
 NAIVE, ZONED = pl.Datetime("us"), pl.Datetime("us", "UTC")
 DAYS = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]

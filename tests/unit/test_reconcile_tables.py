@@ -1,117 +1,21 @@
 """Lake against a Delta or Parquet table: what differs is found, to row and column, and nothing else."""
 
 import json
-import threading
-import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from datetime import timedelta, timezone
 
 import duckdb
-import pandera.polars as pa
 import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from assets import alone as alone_module
-from assets import reconcile as reconciling
-from assets.alone import alone
-from assets.asked import Asked
-from assets.reconcile import reconcile
-from assets.verdicts import DIFFERENCES_TABLE, VERDICTS, VERDICTS_TABLE, note, standing, unfinished
-from resources.lake import Lake
+from assets.verdicts import DIFFERENCES_TABLE, VERDICTS_TABLE, standing
 from resources.table_compare import compare
 from resources.table_sides import Side
-from resources.transactions import transactions
-from sluice import Changes, Daily, Delta, Json, Parquet, Postgres, tables
-from sluice.errors import LakeUnreachableError, LeaseLostError, ReconciliationRunsError, SourceError
+from sluice import Delta, Parquet, Postgres
+from sluice.errors import SourceError
 from sluice.problems import problems
-from tests.engine import both
-from tests.fake_kafka import FakeKafka
-
-DAY = "2026-01-01"
-AT = datetime(2026, 1, 1, 8, tzinfo=UTC)
-
-
-class Customer(pa.DataFrameModel):
-    id: int
-    name: str = pa.Field(nullable=True, metadata={"pii": True})
-    balance: pl.Decimal(12, 2) = pa.Field(nullable=True)
-    score: float = pa.Field(nullable=True)
-    seen: pl.Datetime("us", "UTC") = pa.Field(nullable=True)
-    seq: int
-
-
-def customers(source, **arguments) -> Changes:
-    """Make the contract."""
-    return Changes(
-        **{
-            "name": "customers",
-            "topic": "t",
-            "value": Json(),
-            "schema": Customer,
-            "key": "id",
-            "sequence": "seq",
-            "partitions": Daily(start=DAY),
-            "source": source,
-        }
-        | arguments
-    )
-
-
-def row(number: int, **values) -> dict:
-    return {"id": number, "name": f"n{number}", "balance": f"{number}.50", "score": number / 2} | {
-        "seen": AT.isoformat(),
-        "seq": number,
-        **values,
-    }
-
-
-def filled(tmp_path, stream, rows) -> Lake:
-    """Bring rows through Kafka into the lake."""
-    kafka, lake = FakeKafka(), Lake(str(tmp_path / "lake"))
-    kafka.create("t", 2)
-    for number, one in enumerate(rows):
-        stamp = int(AT.timestamp() * 1000) + number
-        kafka.produce("t", json.dumps(one).encode(), stamp_ms=stamp, partition=one["id"] % 2)
-    both(lake, kafka, stream, [DAY])
-    return lake
-
-
-def source_rows(rows) -> pl.DataFrame:
-    """Give rows as a source keeps them: other widths, scales, zones."""
-    return pl.DataFrame(
-        [
-            one | {"balance": Decimal(one["balance"]), "seen": datetime.fromisoformat(one["seen"])}
-            for one in rows
-        ],
-        schema={
-            "id": pl.Int32,
-            "name": pl.String,
-            "balance": pl.Decimal(20, 4),
-            "score": pl.Float64,
-            "seen": pl.Datetime("ns", "UTC"),
-            "seq": pl.Int16,
-        },
-    )
-
-
-def written(tmp_path, rows, kind):
-    """Write a source; give its word."""
-    frame = rows if isinstance(rows, pl.DataFrame) else source_rows(rows)
-    if kind == "parquet":
-        (tmp_path / "files").mkdir(exist_ok=True)
-        for number, part in enumerate(frame.iter_slices(40)):
-            part.write_parquet(tmp_path / "files" / f"{number}.parquet")
-        return Parquet(path=str(tmp_path / "files" / "*.parquet"))
-    frame = frame.with_columns(pl.col("seen").dt.cast_time_unit("us"))
-    write_deltalake(str(tmp_path / "there"), frame.to_arrow(), mode="overwrite")
-    return Delta(uri=str(tmp_path / "there"))
-
-
-def run(lake, stream, **asked):
-    return reconcile(lake, stream, Asked(**asked), run_id="run", say=lambda _: None)
-
+from tests.reconciling import AT, customers, filled, row, run, source_rows, written
 
 each_kind = pytest.mark.parametrize("kind", ["delta", "parquet"])
 
@@ -244,82 +148,6 @@ def test_keys_beyond_the_sequence_value_do_not_count(tmp_path):
     lake = filled(tmp_path, stream, [*rows, row(9, name="early", seq=300)])
     assert run(lake, stream, upto="50").verdict.compared.equal
     assert run(lake, stream).verdict.compared.different == 4
-
-
-def test_another_reconciliation_of_the_stream_is_waited_for_skipped_or_refused(tmp_path):
-    rows = [row(n) for n in range(3)]
-    stream = customers(written(tmp_path, rows, "delta"))
-    lake = filled(tmp_path, stream, rows)
-
-    def busy(_seconds):
-        raise AssertionError("it waits")
-
-    with alone(lake, stream, "fail", busy) as mine:
-        assert mine
-        with alone(lake, stream, "skip", busy) as other:
-            assert not other
-        with pytest.raises(ReconciliationRunsError), alone(lake, stream, "fail", busy):
-            pass
-        with pytest.raises(AssertionError, match="it waits"), alone(lake, stream, "queue", busy):
-            pass
-        assert run(lake, stream, overlap="skip").verdict is None
-    assert run(lake, stream, overlap="fail").verdict.compared.equal
-
-
-def test_a_lease_that_was_not_renewed_in_time_leaves_no_verdict_and_repairs_nothing(tmp_path, monkeypatch):
-    rows = [row(n) for n in range(3)]
-    stream = customers(written(tmp_path, [*rows, row(3)], "delta"))
-    lake = filled(tmp_path, stream, rows)
-
-    def stalled(*told):
-        until = transactions(lake.ensure(VERDICTS_TABLE))[f"reconciling/{stream.name}"]
-        passed = {f"reconciling/{stream.name}": until + 2}  # another one took it
-        lake.commit(lake.ensure(VERDICTS_TABLE), pl.DataFrame(schema=VERDICTS), progress=passed)
-        while time.monotonic() - began < 2 and any(t.name.startswith("lease") for t in threading.enumerate()):
-            time.sleep(0.01)
-        return plan(*told)
-
-    plan, began = reconciling.plan, time.monotonic()
-    monkeypatch.setattr(reconciling, "plan", stalled)
-    monkeypatch.setattr(alone_module, "LEASE", 0.3)
-    with pytest.raises(LeaseLostError, match="another one may run"):
-        run(lake, stream, repair="yes")
-    assert lake.read(VERDICTS_TABLE).collect().is_empty()
-    assert (
-        lake.read(tables.bronze(stream))
-        .filter(pl.col("tile").str.starts_with("repair/"))
-        .collect()
-        .is_empty()
-    )
-
-
-def test_a_store_that_is_away_longer_than_the_lease_is_noticed(tmp_path, monkeypatch):
-    stream = customers(None)
-    lake = Lake(str(tmp_path / "lake"))
-
-    def away(*_told):
-        raise LakeUnreachableError("the lake", "the store", "away")
-
-    monkeypatch.setattr(alone_module, "LEASE", 0.3)
-    monkeypatch.setattr(alone_module, "_renewed", away)
-    with alone(lake, stream, "fail", time.sleep) as lease:
-        lease.check()
-        time.sleep(0.4)
-        with pytest.raises(LeaseLostError):
-            lease.check()
-
-
-def test_what_was_stopped_is_not_taken_up_after_a_later_one_ended(tmp_path):
-    rows = [row(n) for n in range(3)]
-    stream = customers(written(tmp_path, rows, "delta"))
-    lake = filled(tmp_path, stream, rows)
-    note(lake, stream, "stopped", "snapshot 1", ["5"], [0])
-    assert unfinished(lake, stream) == (["5"], {0}, "snapshot 1")
-    assert unfinished(lake, replace(stream, source=None)) is not None
-    run(lake, stream)
-    assert unfinished(lake, stream) is None
-    note(lake, stream, "stopped again", "snapshot 2", ["7"], [])
-    assert unfinished(lake, stream) == (["7"], set(), "snapshot 2")
 
 
 def test_a_source_that_is_not_there_or_lacks_columns_is_named(tmp_path):

@@ -7,7 +7,7 @@ from assets.reconciliation import reconcile_job, reconciliation_asset, reconcili
 from resources.kafka import KafkaResource
 from resources.storage import LakeResource
 from sensors.schedules import reconcile_schedule
-from tests.unit.test_reconcile_tables import customers, filled, row, written
+from tests.reconciling import customers, filled, row, written
 
 
 def materialized(lake, stream, **config):

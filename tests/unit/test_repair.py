@@ -21,7 +21,7 @@ from sluice import tables
 from sluice.tables import LEDGER_TABLE
 from tests.engine import both, decide, dying_everywhere, prove
 from tests.fake_kafka import FakeKafka
-from tests.unit.test_reconcile_tables import AT, DAY, Customer, customers, row, run, written
+from tests.reconciling import AT, DAY, Customer, customers, row, run, written
 
 
 def ordered_by_offset(source, **arguments):

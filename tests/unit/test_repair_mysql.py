@@ -18,7 +18,7 @@ from resources.lake import Lake
 from sluice import Changes, Daily, Debezium, Delta, tables
 from tests.engine import both, decide, dying_everywhere, prove
 from tests.fake_kafka import FakeKafka
-from tests.unit.test_reconcile_tables import run
+from tests.reconciling import run
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = NOW - timedelta(hours=1)
