@@ -1,7 +1,7 @@
 """One stream followed over a Kafka in memory: tiles rolling over, deaths, rivals, jumps, more partitions."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -12,56 +12,26 @@ from assets import bounds
 from assets.flow import Flow, Pace
 from assets.upkeep import Upkeep
 from resources.lake import Lake
-from sluice import Changes, Hourly, Json, tables
-from sluice.contract import Stream
+from sluice import tables
 from sluice.errors import KafkaReadError, LakeUnreachableError, RetryableError, TopicRecreatedError
 from sluice.tables import BUCKETS
 from tests.engine import (
     HOURS,
     NOW,
     START,
-    Order,
     assert_same,
     both,
     busy_log,
     dying_everywhere,
     load,
     meeting_everywhere,
-    orders,
     prove,
     send,
     state,
     value,
 )
 from tests.fake_kafka import FakeKafka
-
-STREAM = orders()
-PEOPLE = Changes(
-    topic="t",
-    value=Json(),
-    schema=Order,
-    key="order_id",
-    partitions=Hourly(start="2026-01-01"),
-    name="people",
-    max_quarantined=1.0,
-)
-TILES = HOURS[:4]
-SMALL = Pace(interval=0.01, rows=7)
-
-
-def flow(lake: Lake, kafka: FakeKafka, now: datetime = NOW, stream: Stream = STREAM, **more) -> Flow:
-    return Flow(lake, kafka, stream, "run", more.pop("pace", SMALL), clock=lambda: now, say=_silent, **more)
-
-
-def follow(lake: Lake, kafka: FakeKafka, now: datetime = NOW, **more) -> None:
-    """Catch up, and do the slow things once."""
-    one = flow(lake, kafka, now, **more)
-    one.run(Event(), caught_up=True)
-    Upkeep(one.lake, one, _silent).once()
-
-
-def _silent(_text: str) -> None:
-    """Say nothing."""
+from tests.following import PEOPLE, SMALL, STREAM, TILES, flow, follow, silent
 
 
 @pytest.fixture
@@ -130,12 +100,12 @@ def test_the_tile_rolls_over_while_it_runs(lake):
         else:
             send(kafka, value(f"o{minutes}", "1", minutes), minutes)
 
-    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: clock[0], say=_silent, told=told)
+    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: clock[0], say=silent, told=told)
     one.run(stop)
     assert seen == [[HOURS[0]], [HOURS[1]], [HOURS[2]]]
     rows = bounds.stored(lake, STREAM)
     assert rows["next_offset"].to_list() == [2, 3, None]
-    Upkeep(lake, one, _silent).once()
+    Upkeep(lake, one, silent).once()
     prove(lake, STREAM)
 
 
@@ -163,7 +133,7 @@ def test_tiles_that_bronze_has_are_not_read_again(lake):
 def test_a_partition_that_was_added_is_followed(lake):
     kafka = busy_log()
     one, stop = flow(lake, kafka), Event()
-    upkeep = Upkeep(one.lake, one, _silent)
+    upkeep = Upkeep(one.lake, one, silent)
 
     def told(done) -> None:
         if len(kafka.topics["t"]) == 2:
@@ -191,7 +161,7 @@ def test_what_upkeep_failed_to_tidy_is_tidied_the_next_time(lake, monkeypatch):
 
     monkeypatch.setattr("assets.upkeep.tend", failing)
     one = flow(lake, busy_log(), stream=PEOPLE)
-    upkeep = Upkeep(one.lake, one, _silent)
+    upkeep = Upkeep(one.lake, one, silent)
     one.told = upkeep.heard
     one.run(Event(), caught_up=True)
     with pytest.raises(LakeUnreachableError):
@@ -265,83 +235,6 @@ def test_what_may_pass_is_waited_out_and_no_longer(lake, monkeypatch, wanted):
     kafka.down = True
     with pytest.raises(RetryableError):
         follow(lake, kafka, pace=Pace(patience=0.05))
-
-
-def watching(kafka: FakeKafka, act: Callable[[int], None]) -> None:
-    """Before each look of a reader for new records, do something with the number of the look."""
-    tail, looks = kafka.tail, []
-
-    def watched(name, places):
-        reader = tail(name, places)
-        take = reader.take
-
-        def counted(*given):
-            looks.append(True)
-            act(len(looks))
-            return take(*given)
-
-        reader.take = counted
-        return reader
-
-    kafka.tail = watched
-
-
-@pytest.mark.parametrize("lasting", [False, True], ids=["passes", "lasts"])
-def test_a_worker_that_was_idle_for_long_is_as_patient_as_any(lake, monkeypatch, lasting):
-    """Patience counts from the first failure, not from the last record."""
-    monkeypatch.setattr("assets.flow._PAUSE", 0.0)
-    time, stop, failed, kafka = [0.0], Event(), [], busy_log()
-    monkeypatch.setattr("assets.flow.monotonic", lambda: time[0])
-    follow(lake, kafka)
-
-    def act(look: int) -> None:
-        time[0] += 50
-        if look == 10 or (lasting and look > 10):
-            if lasting:
-                send(kafka, value(f"late{look}", "1", 230), 230)  # there is work, and it cannot be done
-            failed.append(True)
-            raise KafkaReadError("t", "the broker is away")
-        if look == 20:
-            stop.set()
-
-    watching(kafka, act)
-    if lasting:
-        with pytest.raises(KafkaReadError):
-            flow(lake, kafka).run(stop)
-        assert len(failed) == 4  # within 120 seconds, and the one after
-    else:
-        flow(lake, kafka).run(stop)
-        assert stop.is_set()
-
-
-def test_tiles_end_in_time_where_no_more_records_come(lake):
-    kafka, clock, stop = FakeKafka(), [START + timedelta(minutes=40)], Event()
-    kafka.create("t")
-    send(kafka, value("only", "1", 30), 30)
-
-    def act(look: int) -> None:
-        if look == 5:
-            clock[0] = START + timedelta(hours=3, minutes=1)
-        if look == 20:
-            stop.set()
-
-    watching(kafka, act)
-    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: clock[0], say=_silent)
-    one.run(stop)
-    upkeep = Upkeep(lake, one, _silent)
-    upkeep.once()
-    assert bounds.stored(lake, STREAM)["next_offset"].to_list() == [1, 1, 1, None]
-    assert upkeep.taken() == HOURS[:3]
-
-
-def test_a_worker_may_start_as_the_hour_ends(lake):
-    """What it mends is the tile whose bounds it has just written."""
-    kafka = busy_log()
-    moments = iter([START + timedelta(minutes=59, seconds=59)])
-    later = START + timedelta(hours=1, seconds=1)
-    one = Flow(lake, kafka, STREAM, "run", SMALL, clock=lambda: next(moments, later), say=_silent)
-    one.run(Event(), caught_up=True)
-    prove(lake, STREAM)
 
 
 def test_it_stops_between_two_commits(lake):
