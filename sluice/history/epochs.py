@@ -124,19 +124,25 @@ def numbered(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
 def _epochs(changes: Iterator[_Told]) -> list[_Epoch]:
     """Put the changes of one key, in the order of Kafka, into epochs."""
     epochs: list[_Epoch] = [[]]
-    opened = [0]  # when, by the clock of the change that did it
+    openers: list[_Told] = []  # what showed each epoch but the first
     for change in changes:
         mine = epochs[-1]
         older, newer = _contradicts(mine, change)
-        if older or change.at < opened[-1]:  # delivered late: of the last log before that it fits
-            fitting = (epoch for epoch in reversed(epochs[:-1]) if not any(_contradicts(epoch, change)))
+        if older or (openers and _before(change, openers[-1])):  # delivered late: of the last log that it fits
+            ended = zip(reversed(epochs[:-1]), reversed(openers), strict=True)
+            fitting = (log for log, by in ended if change.at < by.at and not any(_contradicts(log, change)))
             mine = next(fitting, mine)
         elif newer:
             mine = []
             epochs.append(mine)
-            opened.append(change.at)
+            openers.append(change)
         insort(mine, change, key=itemgetter(0))
     return epochs
+
+
+def _before(change: _Told, opener: _Told) -> bool:
+    """Tell whether a change was written before what opened an epoch, however late a snapshot tells it."""
+    return change.at + _slack(opener, change) < opener.at
 
 
 def _contradicts(epoch: _Epoch, change: _Told) -> tuple[bool, bool]:
