@@ -31,7 +31,7 @@ LONGEST = (
     "e2e/test_shop.py",
     "integration/test_store_outages.py",
     "integration/test_brokers.py",
-    "e2e/test_crashes_s3.py",
+    "e2e/test_rivals.py",
     "e2e/test_crashes_gold.py",
     "integration/test_online_retail.py",
     "integration/test_shapes_of_changes.py",

@@ -23,8 +23,8 @@ from assets.jobs import jobs
 from demo.client import DemoKafka
 from resources.dbt import dbt_resource
 from resources.kafka import KafkaResource
-from resources.settings import PROJECT
-from resources.storage import LakeResource
+from resources.settings import PROJECT, Settings
+from resources.storage import LakeResource, lake_resource
 from resources.streams import load_streams
 from tests.conftest import MadeTopic
 
@@ -80,7 +80,12 @@ class Project:
 
     def lake(self):
         """Give the lake as the product opens it."""
-        return LakeResource(uri=self.uri).lake
+        return self.resource.lake
+
+    @property
+    def resource(self) -> LakeResource:
+        """Give the lake's resource; how an object store is reached, the environment says."""
+        return lake_resource(Settings(lake_uri=self.uri))
 
     def definitions(self) -> dg.Definitions:
         """Compose what `definitions.py` does, without the environment."""
@@ -90,7 +95,7 @@ class Project:
             asset_checks=checks(streams),
             jobs=jobs(streams),
             resources={
-                "lake": LakeResource(uri=self.uri),
+                "lake": self.resource,
                 "kafka": KafkaResource(bootstrap_servers=self.servers, timeout_seconds=5),
                 "dbt": dbt_resource(),
             },

@@ -128,7 +128,7 @@ def _epochs(changes: Iterator[_Told]) -> list[_Epoch]:
     for change in changes:
         mine = epochs[-1]
         older, newer = _contradicts(mine, change)
-        if older or (openers and _before(change, openers[-1])):  # delivered late: of the last log that it fits
+        if older or (openers and _before(change, openers[-1])):  # late: of the last that it fits
             ended = zip(reversed(epochs[:-1]), reversed(openers), strict=True)
             fitting = (log for log, by in ended if change.at < by.at and not any(_contradicts(log, change)))
             mine = next(fitting, mine)

@@ -2,67 +2,36 @@
 
 Decides how a list of deaths is made (an undisturbed run is watched) and what one death is: the run of a
 scenario is killed at it, on a copy of the lake; the next run goes on, and the lake must equal the
-undisturbed one. It refuses a list that misses a site of the code (`tests.crash.sites`).
+undisturbed one. On an object store (`--store=s3`) a death is one of the writes that the store hears of, and
+the lake is fetched to be compared. It refuses a list that misses a site of the code (`tests.crash.sites`).
 """
 
-import os
+import argparse
 import random
 import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.crash import seam
-from tests.crash.forks import Child, Forks
-from tests.crash.scenarios import ALL, BEFORE, HALF, SCENARIOS, Scenario, contract, send, source
-from tests.crash.seam import Death, Event
+from tests.crash.forks import Forks
+from tests.crash.lakes import SIDE_BY_SIDE, Lakes
+from tests.crash.object_store import Bucket, Write
+from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.seam import Death
 from tests.crash.sites import sites
 
-BATCH_ROWS = 90
-SIDE_BY_SIDE = 2
 _NO_COMMIT = ("append", "decide", "MaterializeResult", "AssetMaterialization")
-CHECKPOINT_EVERY = 3  # commits; a lake in use has one each hundred
 
 
-class Enumerated:
-    """The scenarios prepared on a Kafka: states of the lake to begin from, lakes to compare with."""
-
-    def __init__(self, folder: Path, servers: str, forks: Forks) -> None:
-        self.folder, self.servers, self.forks = folder, servers, forks
-        self.events: dict[str, list[Event]] = {}
-        self._numbers = iter(range(10**6))
-        self._lock = threading.Lock()
-
-    def prepare(self) -> None:
-        """Make the states, and run each scenario undisturbed; `events` has what each of them did."""
-        send(self.servers, 1)
-        (self.folder / "empty" / "lake").mkdir(parents=True)
-        self._await(self._run(self.copy_state("empty", "half", {}), HALF, now=BEFORE))
-        send(self.servers, 2)
-        whole = self.copy_state("half", "whole", {})
-        self._await(self._run(whole, ALL))
-        left_over = whole / "lake" / "bronze" / "visits" / "left-over.parquet"
-        left_over.touch()
-        os.utime(left_over, (0, 0))  # of a run that died long ago: for maintenance
-        spoiled = self.copy_state("whole", "spoiled", {})
-        self._await(self.forks.start("work.spoil", folder=str(spoiled), servers=self.servers))
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            list(pool.map(self.watch, SCENARIOS))
-
-    def watch(self, scenario: Scenario) -> None:
-        """Run a scenario undisturbed: its events, and what its lake is held against."""
-        folder = self.copy(scenario, f"peace-{scenario.name}".replace(" ", "-"))
-        log = self.folder / f"{scenario.name}.log"
-        self._await(self._run(folder, scenario.steps, log=str(log), now=scenario.now))
-        self._await(self._run(folder, scenario.again, save=str(self._expected(scenario))))
-        self.events[scenario.name] = seam.read(log)
+class Enumerated(Lakes):
+    """Every death of every scenario."""
 
     def unseen(self) -> list[str]:
         """Name the sites of the code that no scenario passes."""
@@ -72,6 +41,19 @@ class Enumerated:
     def all_deaths(self) -> list[tuple[Scenario, Death]]:
         """Give every death of every scenario."""
         return [(s, death) for s in SCENARIOS for death in seam.deaths(self.events[s.name])]
+
+    def all_writes(self, scenarios: Iterable[Scenario]) -> list[tuple[Scenario, Write]]:
+        """Give every death at a write of some scenarios to the bucket, whose undisturbed lakes are equal."""
+        assert self.bucket
+        found: list[tuple[Scenario, Write]] = []
+        for scenario in scenarios:
+            folder = self.copy(scenario, f"bucket-{scenario.name}".replace(" ", "-"))
+            watched = self.bucket.watch(folder.name)
+            self._await(self.start(scenario, folder))
+            numbers = range(1, watched.count + 1)
+            found += [(scenario, Write(n, fault)) for n in numbers for fault in ("down", "cut")]
+            self.hold(scenario, folder, again=True)
+        return found
 
     def sample(self, seed: int) -> list[tuple[Scenario, Death]]:
         """Give one death of each kind (what, table, kind of file, moment), in one of the shortest scenarios.
@@ -90,7 +72,7 @@ class Enumerated:
             chosen.append(rng.choice(found[rng.choice(shortest)]))
         return chosen
 
-    def die(self, scenario: Scenario, death: Death) -> tuple[str, bool]:
+    def die(self, scenario: Scenario, death: Death | Write) -> tuple[str, bool]:
         """Die once, go on, compare; give what was wrong (empty: nothing), and whether it did die there."""
         with self._lock:
             name = f"death-{next(self._numbers)}"
@@ -99,51 +81,20 @@ class Enumerated:
         died = victim.wait() == -signal.SIGKILL
         if not died and victim.code:
             return f"{scenario.name}, {death}: the run failed by itself:\n{victim.said()}", False
-        next_run = self._hold(scenario, folder, again=True)
-        if next_run.wait():
-            return f"{scenario.name}, {death}: {folder}\n{next_run.said()}", died
+        try:
+            self.hold(scenario, folder, again=True)
+        except AssertionError as wrong:
+            return f"{scenario.name}, {death}: {folder}\n{wrong}", died
         shutil.rmtree(folder)
         return "", died
 
-    def start(
-        self, scenario: Scenario, folder: Path, death: Death | None = None, rows: int = BATCH_ROWS
-    ) -> Child:
-        """Start a scenario's run, in batches of some rows; it ends at a death, where one is given."""
-        more = {"log": str(folder / "events"), "death": asdict(death)} if death else {}
-        return self._run(folder, scenario.steps, rows, now=scenario.now, **more)
-
-    def hold(self, scenario: Scenario, folder: Path, *, again: bool = False) -> None:
-        """Hold a lake against the undisturbed one, after another run where `again` is said.
-
-        Raises:
-            AssertionError: they differ, or an equation does not hold.
-        """
-        self._await(self._hold(scenario, folder, again=again))
-
-    def _hold(self, scenario: Scenario, folder: Path, *, again: bool) -> Child:
-        steps = (scenario.again or scenario.steps) if again else ()
-        return self._run(folder, steps, expected=str(self._expected(scenario)), now=scenario.now)
-
-    def _run(
-        self, folder: Path, steps: Sequence[object], rows: int = BATCH_ROWS, **arguments: object
-    ) -> Child:
-        return self.forks.start(
-            "work.run",
-            {"BATCH_ROWS": str(rows)},
-            folder=str(folder),
-            servers=self.servers,
-            steps=list(steps),
-            checkpoint_every=CHECKPOINT_EVERY,
-            **arguments,
-        )
-
     def die_all(
-        self, deaths: Iterable[tuple[Scenario, Death]], say: bool = False
+        self, deaths: Iterable[tuple[Scenario, Death | Write]], say: bool = False
     ) -> tuple[list[str], Counter[str]]:
         """Die at each of them, some side by side; give what was wrong, and how often it died by scenario."""
         counted: Counter[str] = Counter()
 
-        def one(chosen: tuple[Scenario, Death]) -> str:
+        def one(chosen: tuple[Scenario, Death | Write]) -> str:
             wrong, died = self.die(*chosen)
             with self._lock:
                 counted[chosen[0].name if died else "missed"] += 1
@@ -153,25 +104,6 @@ class Enumerated:
 
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             return [wrong for wrong in pool.map(one, deaths) if wrong], counted
-
-    def _await(self, child: Child) -> None:
-        assert child.wait() == 0, child.said()
-
-    def copy(self, scenario: Scenario, name: str) -> Path:
-        """Copy the state that a scenario begins from, with its contract, into a folder of a name."""
-        return self.copy_state(scenario.state, name, scenario.rules)
-
-    def copy_state(self, state: str, name: str, rules: Mapping[str, object]) -> Path:
-        """Copy a state of the lake into a folder of a name, under some rules."""
-        folder = self.folder / name
-        shutil.copytree(self.folder / state / "lake", folder / "lake")
-        (folder / "streams").mkdir()
-        (folder / "streams" / "crash.py").write_text(contract(**rules))
-        source().write_parquet(folder / "streams" / "accounts.parquet")
-        return folder
-
-    def _expected(self, scenario: Scenario) -> Path:
-        return self.folder / f"expected-{scenario.name}".replace(" ", "-")
 
 
 def _kind(label: str) -> str:
@@ -186,19 +118,32 @@ def main() -> int:
     """Die everywhere; arguments name scenarios (all, if none)."""
     from demo.broker import EmbeddedKafka  # noqa: PLC0415  # its group may not be installed
 
+    asked = argparse.ArgumentParser()
+    asked.add_argument("scenarios", nargs="*", help=", ".join(s.name for s in SCENARIOS))
+    asked.add_argument("--store", choices=["file", "s3"], default="file")
+    given = asked.parse_args()
+    chosen = [s for s in SCENARIOS if not given.scenarios or s.name in given.scenarios]
+    if not {s.name for s in chosen}.issuperset(given.scenarios):
+        asked.error(f"unknown scenarios; there are {', '.join(s.name for s in SCENARIOS)}")
     preload = seam.built()
     assert preload, "no C compiler"
-    with tempfile.TemporaryDirectory(prefix="sluice-crash-") as scratch:
-        folder = Path(scratch)
-        with EmbeddedKafka(folder / "kafka") as kafka, Forks(folder / "children", preload) as forks:
-            made = Enumerated(folder, kafka.servers, forks)
-            made.prepare()
-            print("sites that no scenario passes:", made.unseen())  # noqa: T201
-            wanted = [(s, d) for s, d in made.all_deaths() if not sys.argv[1:] or s.name in sys.argv[1:]]
-            print(f"{len(wanted)} deaths", flush=True)  # noqa: T201
-            began = time.monotonic()
-            wrong, counted = made.die_all(wanted, say=True)
-            seconds = time.monotonic() - began
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluice-crash-")))
+        kafka = stack.enter_context(EmbeddedKafka(folder / "kafka"))
+        forks = stack.enter_context(Forks(folder / "children", preload))
+        made = Enumerated(folder, kafka.servers, forks)
+        made.prepare()
+        print("sites that no scenario passes:", made.unseen())  # noqa: T201
+        wanted: list[tuple[Scenario, Death | Write]] = []
+        if given.store == "s3":
+            made = made.on(stack.enter_context(Bucket(folder / "weed")))
+            wanted += made.all_writes(chosen)
+        else:
+            wanted += [(s, d) for s, d in made.all_deaths() if s in chosen]
+        print(f"{len(wanted)} deaths", flush=True)  # noqa: T201
+        began = time.monotonic()
+        wrong, counted = made.die_all(wanted, say=True)
+        seconds = time.monotonic() - began
     print(f"{counted.total()} runs in {seconds:.0f} s, died: {dict(counted)}, wrong: {len(wrong)}")  # noqa: T201
     return 1 if wrong else 0
 

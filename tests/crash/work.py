@@ -28,9 +28,9 @@ _ACCOUNT = ("read", "settled", "quarantined", "tombstones", "ignored", "gaps", "
 _OURS = ("system/tiles", "system/acknowledged")  # of the system's tables: these must be equal as they are
 
 
-def project(folder: str, servers: str) -> Project:
-    """Give a project: its lake and contracts lie in the folder."""
-    return Project(Path(folder), servers)
+def project(folder: str, servers: str, uri: str = "") -> Project:
+    """Give a project: its contracts lie in the folder, its lake too or where it is named."""
+    return Project(Path(folder), servers, uri)
 
 
 def run(
@@ -40,6 +40,7 @@ def run(
     *,
     log: str = "",
     death: Mapping[str, Any] | None = None,
+    uri: str = "",
     checkpoint_every: int = 100,
     save: str = "",
     expected: str = "",
@@ -49,12 +50,12 @@ def run(
 
     A step that is `red` may end with a check that failed. Afterwards the equations are proven, and what the
     lake holds is written (`save`) or held against what was (`expected`), where one of them is named.
-    `now` is the time that tiles open and close by.
+    `now` is the time that tiles open and close by, `uri` where the lake is, if not in the folder.
     """
     resources.lake._CONFIGURATION["delta.checkpointInterval"] = str(checkpoint_every)
     for module in (ingest, flow) if now else ():
         _clock(module, datetime.fromisoformat(now))
-    made = project(folder, servers)
+    made = project(folder, servers, uri)
     if log:
         at = dict(death) if death else None
         if at:
@@ -183,10 +184,10 @@ def accounts(ledger: pl.DataFrame) -> pl.DataFrame:
     return ledger.filter(last).with_columns(settled=settled).group_by(at).agg(pl.col(_ACCOUNT).sum()).sort(at)
 
 
-def maintain(folder: str, servers: str, until: str) -> None:
+def maintain(folder: str, servers: str, until: str, uri: str = "") -> None:
     """Tidy all tables again and again until a file exists."""
     while not Path(until).exists():
-        tidy(project(folder, servers), commits=5)
+        tidy(project(folder, servers, uri), commits=5)
 
 
 def tidy(made: Project, **keeping: int) -> None:

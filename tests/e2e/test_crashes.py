@@ -1,26 +1,24 @@
-"""Runs that are killed, and runs that meet: the tables are those of a run that nothing disturbed.
+"""Runs that are killed: after the next run the tables are those of a run that nothing disturbed.
 
 The list of deaths is made from the code and from what a run does (`tests.crash`): here a sample, one of each
-kind; `python -m tests.crash.enumerated` dies at all of them.
+kind; `python -m tests.crash.enumerated` dies at all of them, with `--store=s3` at each write to a bucket.
 """
 
 import os
-import signal
-import time
+import random
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests.crash import seam
 from tests.crash.enumerated import Enumerated
-from tests.crash.forks import Child, Forks
-from tests.crash.scenarios import EVENTS, FIFTY, SCENARIOS, Scenario
-from tests.crash.seam import Death, Event
+from tests.crash.forks import Forks
+from tests.crash.object_store import Bucket
+from tests.crash.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(900)]
 SEED = 4
+ON_S3, SAMPLE = ("events", "more changes", "replace", "continuous"), 8
 ELSEWHERE = (
     "resources/dbt_delta.py:",  # run by dbt, a program of its own, which is not marked
     # what only databases ask for: no server runs beside these (`tests/integration/test_reconcile_live.py`)
@@ -41,7 +39,6 @@ def enumerated(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with Forks(folder / "children", preload) as forks:
         made = Enumerated(folder, kafka, forks)
         made.prepare()
-        made.watch(FIFTY)
         yield made
 
 
@@ -70,78 +67,12 @@ def test_runs_killed_anywhere_leave_nothing_behind(enumerated: Enumerated):
     )  # a worker of three seconds may not get there
 
 
-def rivals(made: Enumerated, name: str, *deaths: Death | None) -> tuple[Path, list[Child]]:
-    """Start runs of everything side by side on an empty lake."""
-    folder = made.copy(EVERYTHING, name)
-    return folder, [made.start(EVERYTHING, folder, death) for death in deaths]
-
-
-def test_two_runs_of_the_same_tiles_at_once(enumerated: Enumerated):
-    folder, both = rivals(enumerated, "two", None, None)
-    for child in both:
-        assert child.wait() == 0, child.said()
-    enumerated.hold(EVERYTHING, folder)
-
-
-@pytest.mark.parametrize("table", ["bronze/visits", "silver/visits", "losers/visits", "system/tiles"])
-def test_a_zombie_that_goes_on_after_another_did_its_work(enumerated: Enumerated, table: str):
-    """Event-streaming 16: stopped just before a commit, woken when all is done: nothing is there twice."""
-    at = Event(f"publish {table} commit", 2)
-    folder, [zombie] = rivals(
-        enumerated, f"zombie-{table.replace('/', '-')}", Death(at, "before", signal.SIGSTOP)
-    )
-    _wait_until_stopped(zombie)
-    enumerated.hold(EVERYTHING, folder, again=True)
-    zombie.signal(signal.SIGCONT)
-    assert zombie.wait() == 0, zombie.said()
-    enumerated.hold(EVERYTHING, folder)
-
-
-@pytest.mark.parametrize("scenario", [EVERYTHING, FIFTY], ids=["four tiles", "fifty tiles"])
-def test_a_backfill_beside_live_runs_and_maintenance(enumerated: Enumerated, scenario: Scenario):
-    """Kinesis-iceberg 39: a backfill in small commits, runs of the open tile, upkeep: all get through."""
-    folder = enumerated.copy(scenario, f"backfill-{scenario.name}".replace(" ", "-"))
-    done = folder / "done"
-    tidying = enumerated.forks.start(
-        "work.maintain", folder=str(folder), servers=enumerated.servers, until=str(done)
-    )
-    backfill = enumerated.start(scenario, folder, None, rows=5)
-    last = replace(scenario, steps=[{"select": EVENTS, "tiles": scenario.steps[0]["tiles"][-1]}])
-    lived = 0
-    while not backfill.ended.is_set() or lived < 2:
-        live = enumerated.start(last, folder)
-        assert live.wait() == 0, live.said()
-        lived += 1
-    done.touch()
-    for child in (backfill, tidying):
-        assert child.wait() == 0, child.said()
-    enumerated.hold(scenario, folder)
-
-
-def test_a_backfill_of_fifty_tiles_beside_a_continuous_writer(enumerated: Enumerated):
-    """Event-streaming 16: both read the same tiles and commit all the time; the backfill ends beside it."""
-    folder = enumerated.copy(FIFTY, "backfill-beside")
-    steps = [{"continuous": ["--streams", "visits", "--rows", "10", "--upkeep", "0.3"], "until": "stopped"}]
-    writer = enumerated.start(replace(FIFTY, steps=steps), folder)
-    backfill = enumerated.start(FIFTY, folder, rows=5)
-    assert backfill.wait() == 0, backfill.said()
-    assert not writer.ended.is_set(), writer.said()
-    writer.signal(signal.SIGTERM)
-    assert writer.wait() == 0, writer.said()
-    enumerated.hold(FIFTY, folder)
-
-
-def test_two_folds_of_one_dimension_at_once(enumerated: Enumerated):
-    folder = enumerated.copy(ENTITIES, "folds")
-    both = [enumerated.start(ENTITIES, folder, None) for _ in range(2)]
-    for child in both:
-        assert child.wait() == 0, child.said()
-    enumerated.hold(ENTITIES, folder)
-
-
-def _wait_until_stopped(child: Child) -> None:
-    deadline = time.monotonic() + 120
-    while Path(f"/proc/{child.pid}/stat").read_text().rsplit(") ", 1)[1][0] != "T":
-        assert not child.ended.is_set(), f"it ended before it was stopped: {child.said()}"
-        assert time.monotonic() < deadline, "it never came there"
-        time.sleep(0.02)
+def test_runs_killed_at_a_write_to_an_object_store_leave_nothing_behind(enumerated: Enumerated):
+    """Kafka-medallion 41: dropped, or taken and never answered, as the process dies."""
+    with Bucket(enumerated.folder / "weed") as bucket:
+        there = enumerated.on(bucket)
+        writes = there.all_writes(s for s in SCENARIOS if s.name in ON_S3)
+        sample = random.Random(SEED).sample(writes, min(SAMPLE, len(writes)))  # noqa: S311
+        wrong, died = there.die_all(sample)
+    assert not wrong, "\n\n".join(wrong[:3])
+    assert died.total() - died["missed"] >= len(sample) * 0.8, died

@@ -123,7 +123,9 @@ DOINGS = st.lists(
 # A transaction that was open as a snapshot was taken, of a server that began after places of the one before.
 OPEN_ELSEWHERE = [*["change"] * 7, "fail_over", "truncate", "change", "change", "read_while_open"]
 # A snapshot shows a new server, and what was written before its clock came after it, not to a log long ended.
-READ_FIRST = "change truncate change fail_over read_while_open change truncate change change change change change"
+READ_FIRST = (
+    "change truncate change fail_over read_while_open change truncate change change change change change"
+)
 READ_FIRST = [*READ_FIRST.split(), "fail_over", "change", "change", "fail_over", "read_while_open"]
 
 
