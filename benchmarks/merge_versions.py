@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from measure import Cost, arguments, machine, table, told, write_section
 
 HERE = Path(__file__).parent
-VERSIONS = ("1.5.0", "1.5.1", "1.6.0", "1.6.3")  # and the one that is installed
+VERSIONS = ("1.5.0", "1.5.1", "1.6.0", "1.6.1", "1.6.2", "1.6.3")  # and the one that is installed
 KINDS = ("ours", "delta-rs")
 _CLEARLY = 0.8  # less is not noise
 JUDGED_FROM = 1_000_000  # keys: what is fixed in a merge weighs too much in smaller tables
@@ -93,7 +93,8 @@ def tried(filled: Path, keys: int, delta: Path | None, right: str) -> Verdict:
         shutil.copytree(filled, lake, copy_function=os.link)
         verdict.costs[who], said = step(who, lake, keys, delta)
         if verdict.costs[who] is None:
-            verdict.says[who] = "fails: " + (said.strip().splitlines() or [""])[-1][:80]
+            last = (said.strip().splitlines() or [""])[-1]
+            verdict.says[who] = f"fails: {last.split(' (')[0][:80]}"  # without the place of a module
         else:
             verdict.says[who] = "right" if digest(lake, keys, "made") == right else "WRONG"
         shutil.rmtree(lake)

@@ -1,4 +1,7 @@
-"""Each benchmark of the path of the data runs, small: what we claim can be measured again by anyone."""
+"""Benchmarks of the path of the data, small: what we claim can be measured again by anyone.
+
+That of the merge engine fails where the choice of it does not hold any more: its rows, its time, its memory.
+"""
 
 import subprocess
 import sys
@@ -18,6 +21,7 @@ OURS = "read,raw,bronze,flow,bare"
         (["kafka_to_delta.py", "--rows=20000", "--rounds=1", f"--who={OURS}"], 5),
         (["growth.py", "--rows=50000", "--commits=120", "--keys=100000"], 3),
         (["fold.py", "--changes=20000"], 6),
+        (["merge_versions.py", "--keys=1000000", "--versions=1.5.0"], 2),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
