@@ -14,7 +14,7 @@ from assets.asked import Asked
 from assets.reconcile import reconcile
 from demo.postgres import Postgres as Server
 from resources.lake import Lake
-from resources.source_postgres import PostgresSnapshot
+from resources.source_postgres import MARK, PostgresSnapshot
 from sluice import Changes, Daily, Debezium, Postgres, tables
 from sluice.errors import DemoServerError, MarkerLateError, SettingsError
 from tests.beside import Beside, ended_half_way
@@ -79,9 +79,9 @@ def live(server, tmp_path, monkeypatch):
 class Writers(Beside):
     """Sessions that write at random, some in long transactions, until they are stopped."""
 
-    def __init__(self, server, count: int = 3) -> None:
+    def __init__(self, server, count: int = 3, pauses: tuple[float, ...] = (0, 0, 0.002, 0.1)) -> None:
         super().__init__(*(partial(self._write, server, seed) for seed in range(count)))
-        self.commits = 0
+        self.commits, self._pauses = 0, pauses
 
     def _write(self, server, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311
@@ -90,7 +90,7 @@ class Writers(Beside):
                 try:
                     for _ in range(rng.choice((1, 1, 5))):
                         self._change(session, rng)
-                        self.over.wait(rng.choice((0, 0, 0.002, 0.1)))
+                        self.over.wait(rng.choice(self._pauses))
                     session.rollback() if rng.random() < 0.1 else session.commit()
                     self.commits += 1
                 except psycopg.errors.DeadlockDetected:
@@ -106,6 +106,20 @@ class Writers(Beside):
             "name = excluded.name, amount = excluded.amount",
             [key, f"w{rng.random()}", rng.randrange(10**6) / 100],
         )
+
+
+class Sessions(Beside):
+    """Counts our sessions that ask a database at the same time, until it is stopped."""
+
+    def __init__(self, server) -> None:
+        super().__init__(partial(self._count, server))
+        self.most = 0
+
+    def _count(self, server) -> None:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'"
+        with server.connect(autocommit=True) as session:
+            while not self.over.is_set():
+                self.most = max(self.most, session.execute(query, [MARK]).fetchone()[0])
 
 
 def run(lake, kafka, stream, **asked):
@@ -217,3 +231,23 @@ def test_one_that_was_stopped_goes_on_where_it_was(live, server, monkeypatch):
     assert verdict.compared.ranges == 13
     assert 13 - 5 <= len(asked) - first < 13, "what was found equal is not asked for again"
     assert run(lake, kafka, stream, resume=True).verdict.position.count("ranges") == 0
+
+
+def test_under_heavy_load_it_is_right_and_asks_for_no_more_than_it_may(live, server, monkeypatch):
+    """Mongodb-cdc-delta T232: so many rows a second, so many sessions, while others write without a pause."""
+    lake, kafka, _ = live
+    stream = contract(history=False)
+    with server.connect(autocommit=True) as session:
+        session.execute("INSERT INTO customers SELECT n, 'many', 1 FROM generate_series(1000, 6999) n")
+    monkeypatch.setattr("resources.text_compare.RANGE", 100)
+    monkeypatch.setattr("resources.text_compare._AT_ONCE", 2)
+    with Writers(server, 4, pauses=(0.001,)) as writers, Sessions(server) as sessions:
+        before, began = writers.commits, time.monotonic()
+        verdict = run(lake, kafka, stream, rows_per_second=3_000, parallel=2).verdict
+        took = time.monotonic() - began
+        written = writers.commits - before
+    assert verdict.compared.equal, verdict.compared.rows
+    assert verdict.compared.source_rows > 6_000
+    assert took > 6_000 / 3_000
+    assert 0 < sessions.most <= 2
+    assert written > 300
