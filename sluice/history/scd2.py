@@ -171,7 +171,7 @@ def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.Da
     """
     new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in stream.keys)
     states = ordered.with_columns(_id=(new | (_ROW == 0)).cum_sum())
-    states = states.with_columns(_running(states).alias("_begin"))
+    states = states.with_columns(_running(states, stream).alias("_begin"))
     return closed(states, ends, stream)
 
 
@@ -208,12 +208,13 @@ def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
     return rows.filter(~dropped) if dropped.any() else rows
 
 
-def _running(rows: pl.DataFrame) -> pl.Expr:
+def _running(rows: pl.DataFrame, stream: Changes) -> pl.Expr:
     """Give the running maximum of `_valid_from` of a key; where it is null, that of the change before.
 
     A row that was read (`r`) says when it was read: what it tells began no later than the change after it.
+    Rows of an image (`snapshot`) say when they began, as its deletes do.
     """
-    begin, read = pl.col("_valid_from"), pl.col("_op") == "r"
+    begin, read = pl.col("_valid_from"), (pl.col("_op") == "r") & pl.lit(stream.snapshot is None)
     falls = begin.is_null() | ((begin < begin.shift()) & (pl.col("_id") == pl.col("_id").shift()))
     if not rows.select(falls.any()).item():  # most often time never goes back
         return begin
