@@ -15,7 +15,7 @@ import polars as pl
 
 from sluice.columns import REST, Column
 from sluice.contract import Changes, Debezium
-from sluice.envelopes.debezium import OLD_KEY, Change, Envelopes
+from sluice.envelopes.debezium import DELETE, OLD_KEY, Change, Envelopes
 from sluice.envelopes.debezium_machine import read_sure
 from sluice.envelopes.debezium_plans import Plans, inside
 from sluice.envelopes.debezium_values import Fields
@@ -25,7 +25,7 @@ from sluice.envelopes.mongodb_values import document_reader
 from sluice.envelopes.origins import NOWHERE, Origin, origin_of, origins
 from sluice.envelopes.patches import checked
 from sluice.envelopes.positions import of_source
-from sluice.envelopes.previous import written
+from sluice.envelopes.previous import quoted, written
 from sluice.envelopes.told import UTC_TIME, Told, joined
 from sluice.envelopes.unavailable import Unavailable
 from sluice.envelopes.unwrapped import MARK
@@ -84,7 +84,7 @@ class _Batch:
             self._tombstones.append(row)
             return
         try:
-            change = Change("d", {}, {}, {}) if value is None else self._envelopes.change(value)
+            change = DELETE if value is None else self._envelopes.change(value)
         except (NotJsonError, NotAChangeError) as error:
             self._failures.append((len(self._rows), "decode", None, None, str(error), None))
             self._rows.append((row, None, None, None, None, NOWHERE))
@@ -194,7 +194,7 @@ class _Batch:
         if header is None:
             return None
         try:
-            members, fields = self._envelopes.key(header["value"])
+            members, fields = self._envelopes.key(quoted(header["value"]))
         except NotJsonError as error:
             self._failures.append((place, "key", OLD_KEY, None, str(error), None))
             return None
