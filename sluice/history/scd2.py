@@ -14,7 +14,7 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.dedupe import SameChange, identity
 from sluice.history.carry import carry
-from sluice.history.closers import before_next, closed, closers, image_of, timed_order
+from sluice.history.closers import before_next, closed, closers, given_up, image_of, timed_order
 from sluice.history.epochs import contradictory, numbered
 from sluice.history.opening import behind_snapshots
 from sluice.tables import ROW_COORDINATES, dimension
@@ -51,6 +51,7 @@ def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = Non
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
     ends = closers(changes, stream) if ends is None else ends
+    changes = pl.concat([changes, given_up(changes, stream)])
     changes, ends = behind_snapshots(changes.filter(pl.col("_op") != "t"), ends, stream)
     parts = [_states(rows, mine, stream) for rows, mine in _ordered(changes, ends, stream)]
     states = carry(_together(parts), stream)  # at once: a change of key may lead from one part to another
