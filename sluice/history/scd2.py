@@ -51,7 +51,8 @@ def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = Non
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
     ends = closers(changes, stream) if ends is None else ends
-    changes = pl.concat([changes, given_up(changes, stream)])
+    if (left := given_up(changes, stream)).height:
+        changes = pl.concat([changes, left])
     changes, ends = behind_snapshots(changes.filter(pl.col("_op") != "t"), ends, stream)
     parts = [_states(rows, mine, stream) for rows, mine in _ordered(changes, ends, stream)]
     states = carry(_together(parts), stream)  # at once: a change of key may lead from one part to another
