@@ -162,7 +162,11 @@ class PostgresSnapshot:
     def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with _talking(self.source), psycopg.connect(self.dsn, application_name=MARK) as session:
             session.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            session.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+            try:
+                session.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+            except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
+                detail = "the session that held the snapshot was ended"
+                raise SourceUnreachableError(str(self.source), detail) from None
             if not self.source.filtered:  # rows that we may not see would count as gone
                 session.execute("SET LOCAL row_security = off")
             return session.execute(query.encode(), values).fetchall()
@@ -196,6 +200,7 @@ def snapshot_of(
         SourceUnreachableError: the database does not answer.
     """
     with _talking(source), psycopg.connect(dsn, application_name=MARK, autocommit=True) as session:
+        session.execute("SET idle_in_transaction_session_timeout = 0")  # others read, this one waits
         lsn = session.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()
         session.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         told = session.execute(

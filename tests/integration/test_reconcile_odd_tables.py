@@ -1,5 +1,6 @@
 """Tables of PostgreSQL that no one would make for a test: no keys, odd names, hidden rows, wide values."""
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from resources.text_compare import Progress, differing, rows_of
 from sluice import Postgres
 from sluice.columns import model_columns
 from sluice.compare.canonical import Texts
-from sluice.errors import DemoServerError, SourceError
+from sluice.errors import DemoServerError, SourceError, SourceUnreachableError
 
 pytestmark = pytest.mark.integration
 
@@ -120,3 +121,23 @@ def test_a_value_that_its_column_cannot_hold_is_named(server, tmp_path, row, sai
     with pytest.raises(SourceError) as told:
         found(server, tmp_path, [[1, Decimal("1.2")]], Personal)
     assert "1.25" not in str(told.value)
+
+
+def test_the_snapshot_outlives_a_database_that_ends_idle_transactions(server, tmp_path):
+    made(
+        server,
+        "CREATE TABLE odd (id bigint PRIMARY KEY, v text)",
+        "INSERT INTO odd VALUES (1, 'x')",
+        "ALTER ROLE test SET idle_in_transaction_session_timeout = '100ms'",
+    )
+    source, texts = Postgres(table="odd", connection="shop"), Texts(("id",), model_columns(Odd))
+    ended = pytest.raises(SourceUnreachableError, match="held the snapshot")
+    with ended, snapshot_of(source, texts, server.dsn) as there:
+        time.sleep(0.5)
+        assert there.rows([], 0, None).rows() == [("1", "x")]
+        with server.connect(autocommit=True) as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sluice'"
+            )
+        there.rows([], 0, None)
+    made(server, "ALTER ROLE test RESET idle_in_transaction_session_timeout")
