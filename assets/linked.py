@@ -16,6 +16,7 @@ from sluice.tables import EVERY_BUCKET, ROW_COORDINATES
 RENAMED = "null_count._previous_key"
 ENDING = (pl.col("_op") == "r") & pl.col("_source").struct.field("snapshot").is_in([*FIRST, *LAST])
 PARTITIONS = ("min._partition", "max._partition")  # what the log tells of silver's files
+_AT_ONCE = 1_000_000  # rows
 TOLD = ("_op", "_position", "_valid_from", "_source", "_timestamp", *ROW_COORDINATES)
 
 
@@ -47,17 +48,24 @@ def linked(stream: Changes, silver: DataFiles, changes: pl.DataFrame, new: Grown
 
 def ends_of(stream: Changes, silver: DataFiles, changes: pl.DataFrame) -> pl.DataFrame:
     """Give what ends keys that it does not name (`sluice.history.closers`), from all of silver."""
-    keyed = changes.filter(pl.col("value") != EVERY_BUCKET)["path"].to_list()
+    keyed = changes.filter(pl.col("value") != EVERY_BUCKET)
     truncates = changes.filter(value=EVERY_BUCKET)["path"].to_list()
     names = [n for n in (*TOLD, stream.snapshot) if n is not None]
     found = [silver.read(truncates).select(names).collect()]
     if stream.snapshot is not None:
         found += [
-            first_of_images(silver.read([path]).select(names).collect(), stream.snapshot) for path in keyed
+            first_of_images(silver.read(lot).select(names).collect(), stream.snapshot) for lot in _lots(keyed)
         ]
     elif isinstance(stream.value, Debezium):
-        found.append(silver.read(keyed).filter(ENDING).select(names).collect())
+        found.append(silver.read(keyed["path"].to_list()).filter(ENDING).select(names).collect())
     return closers(pl.concat(found), stream)
+
+
+def _lots(files: pl.DataFrame) -> list[list[str]]:
+    """Put files together that are read at once: a file costs more than its rows where there are few in it."""
+    upto = pl.col("rows").fill_null(_AT_ONCE).cum_sum() // _AT_ONCE
+    lots: list[list[str]] = files.group_by(upto, maintain_order=True).agg("path")["path"].to_list()
+    return lots
 
 
 def one_partition(changes: pl.DataFrame) -> bool:

@@ -139,7 +139,8 @@ class _Losers:
     ) -> None:
         table = tables.losers(stream)
         self._lake, self._same, self._again = lake, same, again
-        self._handle = lake.open(table.name)
+        # The contract's key may have other columns, or wider ones, than when the table was made.
+        self._handle = lake.open(table.name) and lake.ensure(table)
         self._index = key_index(lake.path(table.name), same.fact)
         self._columns = [*columns, "_beaten_by"]
         self.none = self._named(pl.LazyFrame(schema=table.columns)).collect()

@@ -83,7 +83,8 @@ class PostgresSnapshot:
     kept: str = "true"  # the SQL of which rows are the stream's
 
     def _texts(self) -> list[str]:
-        return self.texts.of(list(values_of(self.source, self.texts).values()), "postgresql")
+        values = values_of(self.source, self.texts).values()
+        return [_literal(text) for text in self.texts.of(list(values), "postgresql")]
 
     def sums(self, bounds: Sequence[str], wanted: Sequence[int], at_once: int) -> Iterator[pl.DataFrame]:
         """Count and sum up some ranges of keys, `at_once` of them in a query."""
@@ -119,8 +120,8 @@ class PostgresSnapshot:
         total = row_sum(row_text(self._texts()), "postgresql")
         where, values = self._between(bounds, start, stop)
         query = (
-            f"SELECT width_bucket({self.key}, %s::{self.key_type}[]) + {start}, count(*), sum({total})::text "
-            f"FROM {self.source.table} WHERE {where} AND {pages} GROUP BY 1"
+            f"SELECT coalesce(width_bucket({self.key}, %s::{self.key_type}[]), 0) + {start}, count(*), "
+            f"sum({total})::text FROM {_literal(self.source.table)} WHERE {where} AND {pages} GROUP BY 1"
         )
         found = self._fetch(query, [list(bounds[start : stop - 1]), *values])
         rows = pl.DataFrame(found, schema=SUMS, orient="row")
@@ -128,20 +129,21 @@ class PostgresSnapshot:
         return rows
 
     def _between(self, bounds: Sequence[str], start: int, stop: int) -> tuple[str, list[str]]:
-        """Write the condition for the ranges `[start, stop)`."""
-        terms, values = [self.kept.replace("%", "%%")], []
+        """Write the condition for the ranges `[start, stop)`; the first one has the rows without a key."""
+        terms, values = [_literal(self.kept)], []
         if start > 0:
             terms.append(f"{self.key} >= %s::{self.key_type}")
             values.append(bounds[start - 1])
         if stop <= len(bounds):
-            terms.append(f"{self.key} < %s::{self.key_type}")
+            below = f"{self.key} < %s::{self.key_type}"
+            terms.append(below if start > 0 else f"({below} OR {self.key} IS NULL)")
             values.append(bounds[stop - 1])
         return " AND ".join(terms), values
 
     def rows(self, bounds: Sequence[str], number: int, most: int | None) -> pl.DataFrame:
         """Read the canonical texts of a range's rows, of more than `most` one more than these."""
         where, values = self._between(bounds, number, number + 1)
-        query = f"SELECT {', '.join(self._texts())} FROM {self.source.table} WHERE {where}"
+        query = f"SELECT {', '.join(self._texts())} FROM {_literal(self.source.table)} WHERE {where}"
         found = self._fetch(query if most is None else f"{query} LIMIT {most + 1}", values)
         self.pace.wait(len(found))
         return pl.DataFrame(found, schema=dict.fromkeys(self.texts.names, pl.String()), orient="row")
@@ -152,7 +154,7 @@ class PostgresSnapshot:
         shares = ", ".join(str(n / parts) for n in range(1, parts))
         query = (
             f"SELECT percentile_disc(ARRAY[{shares}]::float8[]) WITHIN GROUP (ORDER BY {self.key})::text[] "
-            f"FROM {self.source.table} WHERE {where}"
+            f"FROM {_literal(self.source.table)} WHERE {where}"
         )
         found = self._fetch(query, values)[0][0] or []
         return list(dict.fromkeys(text for text in found if text is not None))
@@ -160,8 +162,19 @@ class PostgresSnapshot:
     def _fetch(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with _talking(self.source), psycopg.connect(self.dsn, application_name=MARK) as session:
             session.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            session.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+            try:
+                session.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+            except (psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
+                detail = "the session that held the snapshot was ended"
+                raise SourceUnreachableError(str(self.source), detail) from None
+            if not self.source.filtered:  # rows that we may not see would count as gone
+                session.execute("SET LOCAL row_security = off")
             return session.execute(query.encode(), values).fetchall()
+
+
+def _literal(sql: str) -> str:
+    """Write SQL as a query with values wants it: a percent sign begins a value there."""
+    return sql.replace("%", "%%")
 
 
 def values_of(source: Postgres, texts: Texts) -> dict[str, str]:
@@ -187,6 +200,7 @@ def snapshot_of(
         SourceUnreachableError: the database does not answer.
     """
     with _talking(source), psycopg.connect(dsn, application_name=MARK, autocommit=True) as session:
+        session.execute("SET idle_in_transaction_session_timeout = 0")  # others read, this one waits
         lsn = session.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()
         session.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         told = session.execute(
@@ -203,7 +217,7 @@ def snapshot_of(
             dsn=dsn,
             visible=Visible(told[1], int(lsn[0]), told[2], told[3]),
             name=told[0],
-            key=key,
+            key=_literal(key),
             key_type=key_type,
             paced=paced,
             pace=Pace(rows_per_second),

@@ -13,8 +13,10 @@ import polars as pl
 
 from resources.lake_texts import PARTS, LakeTexts, Range
 from resources.source_ranges import SUMS, Ranged
+from sluice.columns import Column
 from sluice.compare.canonical import Texts, parsed
 from sluice.compare.compared import DIFFERENT, EXTRA, MISSING, Compared
+from sluice.errors import SourceError
 
 RANGE = 10_000  # rows of a range at first
 _AT_ONCE = 10  # ranges in a query
@@ -60,7 +62,11 @@ def differing(
 def rows_of(
     lake: LakeTexts, source: Ranged, ranges: Sequence[Range], most: int
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Compare ranges down to the row; give `most` differences, and how many there are of each kind."""
+    """Compare ranges down to the row; give `most` differences, and how many there are of each kind.
+
+    Raises:
+        SourceError: the source has a value that its column of the lake cannot hold.
+    """
     listed: list[pl.DataFrame] = []
     counts = {MISSING: 0, EXTRA: 0, DIFFERENT: 0}
     waiting = list(reversed(ranges))
@@ -120,10 +126,8 @@ def _differences(lake: pl.DataFrame, source: pl.DataFrame, texts: Texts) -> pl.D
         .then(pl.concat_list(columns).list.drop_nulls() if columns else none)
         .otherwise(none),
     ).filter((pl.col("kind") != DIFFERENT) | (pl.col("columns").list.len() > 0))
-    typed = [parsed(told[c.name], c.dtype).alias(c.name) for c in texts.columns]
-    there = [
-        parsed(told[c.name + "_source"], c.dtype).alias(c.name) for c in texts.columns if c.name in values
-    ]
+    typed = [_read(told[c.name], c) for c in texts.columns]
+    there = [_read(told[c.name + "_source"], c) for c in texts.columns if c.name in values]
     here = pl.DataFrame(typed)
     other = pl.DataFrame([here[k] for k in keys] + there).select(texts.names)
     return pl.DataFrame(
@@ -139,3 +143,21 @@ def _differences(lake: pl.DataFrame, source: pl.DataFrame, texts: Texts) -> pl.D
             ).to_series(),
         ]
     )
+
+
+def _read(texts: pl.Series, column: Column) -> pl.Series:
+    """Read texts back; a source may have what the lake's column cannot hold, and its change was refused."""
+    try:
+        return parsed(texts, column.dtype).alias(column.name)
+    except pl.exceptions.PolarsError:
+        found = "a value" if column.pii else next(t for t in texts.drop_nulls() if not _fits(t, column))
+        told = f"it has {found}, which {column.dtype} cannot hold"
+        raise SourceError(f"of column {column.name!r}", told, "give the column a wider type") from None
+
+
+def _fits(text: str, column: Column) -> bool:
+    try:
+        parsed(pl.Series([text]), column.dtype)
+    except pl.exceptions.PolarsError:
+        return False
+    return True

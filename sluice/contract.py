@@ -121,7 +121,9 @@ class Stream:
 
 _WITHOUT_EFFECT = frozenset({"owners", "tags", "description", "max_quarantined", "name", "epoch", "source"})
 # Raised where mended code decides other than before, so that tiles are decided anew by themselves.
-_RULES = {"Changes": 2}  # 2: of what is told again the first telling stands
+# 2: of what is told again the first telling stands; 3: -0.0 is the key 0.0, a struct of nulls that was sent
+# is kept, rows of an image began when they say, a tombstone that is JSON's null deletes unwrapped rows.
+_RULES = {"Changes": 3}
 # postgresql 2: transactions that were open as their snapshot was taken stand behind it; 3, mysql 2: without a
 # schema block, times are read in the connector's unit, and texts in columns of numbers as its decimals; the
 # clock of a snapshot and the table of a truncate are part of the position.

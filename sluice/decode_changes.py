@@ -60,7 +60,8 @@ def decode_changes(stream: Changes, records: pl.DataFrame, *, native: bool = Tru
         told.op.is_in(["d", "t"]).fill_null(value=False),
         (told.op == "t").fill_null(value=False),
     )
-    wanted = unread | selected(stream.where, stream.columns, told.read)
+    undecoded = _among(told.read.failures.filter(stage="decode")["_row"], size)
+    wanted = undecoded | selected(stream.where, stream.columns, told.read)
     if stream.where is not None:
         untold = leaves | _unsent(_asked(stream), told)
         wanted |= untold & ~excluded(stream.where, stream.columns, told.read)

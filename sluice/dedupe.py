@@ -239,6 +239,8 @@ def buckets(rows: pl.DataFrame, keys: Sequence[str]) -> pl.Series:
 
 def _key_text(name: str, dtype: pl.DataType) -> pl.Expr:
     column = pl.col(name)
+    if dtype.is_float():
+        return pl.when(column == 0).then(pl.lit(0, dtype)).otherwise(column).cast(pl.String)  # also of -0.0
     if dtype.is_temporal():
         return column.to_physical().cast(pl.String)
     if dtype == pl.Binary:

@@ -14,7 +14,8 @@ from sluice.columns import Column
 from sluice.compare.kept import unasked
 from sluice.contract import REQUIRED, Changes, Debezium, Stream
 from sluice.errors import Problem
-from sluice.schema_problems import Found, document_problems, schema_problems
+from sluice.json.where import where_columns
+from sluice.schema_problems import Found, document_problems, first_line, schema_problems
 from sluice.sources import Mongo
 
 _DIMENSION = ("valid_from", "valid_to", "is_current", "version")  # with history
@@ -46,7 +47,8 @@ def problems(stream: Stream, file: str) -> list[Problem]:
         if columns:
             found += _source(stream)
             named = {argument for argument, _, _ in found}
-            found += [one for one in (*_references(stream, columns), *_images(stream)) if one[0] not in named]
+            told = (*_references(stream, columns), *_images(stream), *_conditions(stream, columns))
+            found += [one for one in told if one[0] not in named]
     return [Problem(file, stream.name or "(without a name)", *one) for one in found]
 
 
@@ -109,6 +111,23 @@ def _images(stream: Stream) -> Iterator[Found]:
         first = (stream.snapshot, *(name for name in stream.sequences if name != stream.snapshot))
         text = f"{shown(stream.sequence)}, by which the images of {stream.snapshot!r} mingle"
         yield "sequence", text, f"{shown(first)}, or none: images come one after the other"
+
+
+def _conditions(stream: Stream, columns: Sequence[Column]) -> Iterator[Found]:
+    """Tell of expressions that cannot be computed, or tell no truth, by the types of what they name."""
+    for argument in ("where", "delete_when", "truncate_when"):
+        condition = getattr(stream, argument, None)
+        if not isinstance(condition, pl.Expr):
+            continue
+        types = {column.name: column.dtype for column in (*columns, *where_columns(condition, columns))}
+        allowed = "an expression that is true or false, over columns, or over members, which are read as text"
+        try:
+            (told,) = pl.DataFrame(schema=types).select(condition).dtypes
+        except pl.exceptions.PolarsError as error:
+            yield argument, f"{condition}, which cannot be computed ({first_line(error)})", allowed
+            continue
+        if told not in (pl.Boolean, pl.Null):
+            yield argument, f"{condition}, which is {told}", allowed
 
 
 def _named(stream: Stream) -> Iterator[tuple[str, Sequence[str]]]:

@@ -54,7 +54,7 @@ def schema_problems(model: Any) -> tuple[tuple[Column, ...], list[Found]]:
     try:
         columns = model_columns(model)
     except Exception as error:  # noqa: BLE001  # pandera raises whatever the annotations make it raise
-        return (), [("schema", f"{model.__name__}, which cannot be read ({_line(error)})", MODEL)]
+        return (), [("schema", f"{model.__name__}, which cannot be read ({first_line(error)})", MODEL)]
     if not columns:
         return (), [("schema", f"{model.__name__} without columns", MODEL)]
     types = [(f"schema.{c.name}", wrong, TYPES) for c in columns if (wrong := _refused(c.dtype))]
@@ -169,7 +169,7 @@ def _wide_rules(model: Any, columns: Sequence[Column]) -> Iterator[Found]:
         except pl.exceptions.ColumnNotFoundError as error:
             yield (
                 argument,
-                f"rule {rule!r}, which names an unknown column ({_line(error)})",
+                f"rule {rule!r}, which names an unknown column ({first_line(error)})",
                 "the model's columns",
             )
             continue
@@ -201,6 +201,7 @@ def _values(column: Column) -> pl.Series:
         return pl.Series(column.name, [None] * 3, dtype=column.dtype)
 
 
-def _line(error: BaseException) -> str:
-    """Give an error as one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+def first_line(error: BaseException) -> str:
+    """Give an error as one line; what follows an empty line tells where in a plan it was."""
+    said, _, _ = str(error).partition("\n\n")
+    return f"{type(error).__name__}: {' '.join(said.split())}"[:200]

@@ -173,7 +173,11 @@ def _jsonb(value: str, dtype: pl.DataType, depth: int = 0) -> str:
 
 
 def parsed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Read canonical texts back, as the lake stores the contract's type."""
+    """Read canonical texts back, as the lake stores the contract's type.
+
+    Raises:
+        polars.exceptions.PolarsError: the type cannot hold one of them.
+    """
     storage = storage_dtype(dtype)
     match storage:
         case pl.Float32() | pl.Float64():
@@ -206,7 +210,11 @@ def parsed(texts: pl.Series, dtype: pl.DataType) -> pl.Series:
             told = pl.when(texts.is_not_null()).then(pl.struct(f.name for f in fields))
             return pl.DataFrame(read).select(told.alias(texts.name)).to_series()
         case pl.Decimal():
-            return pl.Series(texts.name, [None if t is None else Decimal(t) for t in texts], dtype=storage)
+            numbers = [None if t is None else Decimal(t) for t in texts]
+            held = pl.Series(texts.name, numbers, dtype=storage)
+            if held.to_list() != numbers:  # polars rounds
+                raise pl.exceptions.InvalidOperationError(f"{storage} has too few places")
+            return held
         case _:
             return texts.cast(storage)
 

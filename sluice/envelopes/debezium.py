@@ -55,6 +55,9 @@ class Change:
         return source if isinstance(source, dict) else {}
 
 
+DELETE = Change("d", {}, {}, {})  # of the key that the Kafka key names
+
+
 class Envelopes:
     """Reads values and keys; parses a schema block that comes again only once."""
 
@@ -66,13 +69,15 @@ class Envelopes:
     def change(self, value: bytes) -> Change | None:
         """Read one value; None: the record is no change of a row, or as empty as a tombstone.
 
+        A converter may write a tombstone as JSON's null, which deletes where tombstones do.
+
         Raises:
             NotJsonError: the value is not JSON.
             NotAChangeError: it is, but no envelope.
         """
         schema, payload = self._open(value)
         if payload is None:
-            return None
+            return DELETE if self._options.unwrapped else None
         if not isinstance(payload, dict):
             raise NotAChangeError(f"found {shown(payload)}")
         if is_unwrapped(payload) or (self._options.unwrapped and not payload.keys() <= _STAMPS):

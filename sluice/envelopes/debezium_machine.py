@@ -8,7 +8,7 @@ key, what was not sent, what does not fit. A value that the code does not read i
 
 import ctypes
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ MOST_BLOCKS = 8  # different schema blocks in a batch that are worth a plan each
 _BLOCK = b'{"schema":'
 _DELETE = b'"op":"d"'
 _SIDES = {"after": ("c", "u", "r"), "before": ("d",)}  # where which operations tell their row
+_BESIDE_ROW = 1 + len(TEXTS) + len(COUNTS)  # columns that tell of a change and not of its row
 _BESIDE = ("source", "op", "ts_ms", "ts_us", "ts_ns", "transaction")
 
 
@@ -56,7 +57,7 @@ class _Form:
     plan: Plan
     readers: Sequence[Reader]
     gone: Sequence[pl.Series | None]
-    ops: Sequence[str]
+    side: str
     depth: int
 
 
@@ -95,6 +96,7 @@ class _Reading:
         self._options = options
         self._columns = columns
         self._keys = stream.keys
+        self._own = [column for column in columns if column.name in stream.keys]
         self._envelopes = Envelopes(options)
         self._plans = Plans(columns, options)
         self._unavailable = Unavailable(options.unavailable)
@@ -136,9 +138,11 @@ class _Reading:
         source = Node(Kind.PATH, "source", children=source_nodes(first + 1))
         op = Node(Kind.STRING, "op", pa.string_view(), first)
         root.children += [image, source, op]
-        root.children += [
-            Node(Kind.ANY, name) for name in (*_SIDES, *_BESIDE) if name not in (side, "source", "op")
-        ]
+        rest = [name for name in (*_SIDES, *_BESIDE) if name not in (side, "source", "op")]
+        if side == "after":
+            root.children.append(self._before(schema, first + _BESIDE_ROW))
+            rest.remove("before")
+        root.children += [Node(Kind.ANY, name) for name in rest]
         told, beside = self._plans.of(fields), self._plans.of({})
         readers = []
         for n, column in enumerate(self._columns):
@@ -152,7 +156,16 @@ class _Reading:
                 readers.append(self._sent(told[n], column))
         plan = planned(root, "UTC")
         gone = [self._gone(r, c) for r, c in zip(told, self._columns, strict=True)]
-        return None if plan is None else _Form(plan, readers, gone, _SIDES[side], depth)
+        return None if plan is None else _Form(plan, readers, gone, side, depth)
+
+    def _before(self, schema: EnvelopeSchema, first: int) -> Node:
+        """Read the key that the row had before, as columns from a number on."""
+        image = Node(Kind.PATH, "before", parameters=(Strangers.PASSED, 0))
+        for n, column in enumerate(self._own):
+            options = options_of(column, self._options)
+            node = field_node(column.dtype, block_of(column, schema.sides["before"]), options)
+            put(image, column.path, node, first + n)
+        return image
 
     def _sent(self, read: Reader, column: Column) -> Reader:
         """Read what was sent; what was not is for the strict way."""
@@ -164,6 +177,15 @@ class _Reading:
             return read(value, path, misfits)
 
         return sent
+
+    def _stays(self, columns: Mapping[int, pl.Series], size: int) -> pl.Series:
+        """Mark the rows whose key is surely the one before, where that is told."""
+        stays = pl.repeat(value=True, n=size, eager=True)
+        for n, column in enumerate(self._own, len(self._columns) + _BESIDE_ROW):
+            now, before = columns.get(self._columns.index(column)), columns.get(n)
+            if now is not None and before is not None:
+                stays &= before.is_null() | (now == before).fill_null(value=False)
+        return stays
 
     def _gone(self, read: Reader, column: Column) -> pl.Series | None:
         """Give the values that a column would read from what stands for a value not sent."""
@@ -194,8 +216,12 @@ class _Reading:
         sent = [~pl.col(s.name).is_in(gone.implode()).fill_null(value=False)
                 for s, gone in zip(series, form.gone, strict=True) if gone is not None]  # fmt: skip
         sure = (
-            source["sure"] & op.is_in(form.ops) & frame.select(pl.all_horizontal(*present, *sent)).to_series()
+            source["sure"]
+            & op.is_in(_SIDES[form.side])
+            & frame.select(pl.all_horizontal(*present, *sent)).to_series()
         )
+        if form.side == "after":
+            sure &= self._stays(raw.columns, len(sure))
         doubtful = pl.concat([raw.rest, raw.doubts.filter(~ours)["row"].cast(pl.UInt32), misfits["_row"]])
         sure = sure.fill_null(value=False).scatter(doubtful, False)
         return _Part(rows.filter(sure), frame.filter(sure), op.filter(sure), source.filter(sure), raw.unknown)

@@ -15,7 +15,7 @@ import polars as pl
 
 from sluice.columns import REST, Column
 from sluice.contract import Changes, Debezium
-from sluice.envelopes.debezium import OLD_KEY, Change, Envelopes
+from sluice.envelopes.debezium import DELETE, OLD_KEY, Change, Envelopes
 from sluice.envelopes.debezium_machine import read_sure
 from sluice.envelopes.debezium_plans import Plans, inside
 from sluice.envelopes.debezium_values import Fields
@@ -25,7 +25,7 @@ from sluice.envelopes.mongodb_values import document_reader
 from sluice.envelopes.origins import NOWHERE, Origin, origin_of, origins
 from sluice.envelopes.patches import checked
 from sluice.envelopes.positions import of_source
-from sluice.envelopes.previous import written
+from sluice.envelopes.previous import quoted, written
 from sluice.envelopes.told import UTC_TIME, Told, joined
 from sluice.envelopes.unavailable import Unavailable
 from sluice.envelopes.unwrapped import MARK
@@ -84,7 +84,7 @@ class _Batch:
             self._tombstones.append(row)
             return
         try:
-            change = Change("d", {}, {}, {}) if value is None else self._envelopes.change(value)
+            change = DELETE if value is None else self._envelopes.change(value)
         except (NotJsonError, NotAChangeError) as error:
             self._failures.append((len(self._rows), "decode", None, None, str(error), None))
             self._rows.append((row, None, None, None, None, NOWHERE))
@@ -100,7 +100,7 @@ class _Batch:
         except UnreadablePlaceError as error:
             self._failures.append((len(self._rows), "key", None, None, str(error), None))
             position = None
-        previous = self._previous(headers, len(self._rows))
+        previous = self._previous(headers, len(self._rows)) or self._moved(change)
         origin = origin_of(change.source)
         if change.edits is not None:
             self._patches.setdefault(len(self._rows), "{}")
@@ -194,18 +194,36 @@ class _Batch:
         if header is None:
             return None
         try:
-            members, fields = self._envelopes.key(header["value"])
+            members, fields = self._envelopes.key(quoted(header["value"]))
         except NotJsonError as error:
             self._failures.append((place, "key", OLD_KEY, None, str(error), None))
             return None
+        told, misfits = self._key_of(members, fields)
+        self._failures += [
+            (place, "key", f"{OLD_KEY}.{where}", None, reason, None) for where, reason in misfits
+        ]
+        return None if misfits else told
+
+    def _moved(self, change: Change) -> list[Any] | None:
+        """Give the key of the row before an update of it, which is no key of the source's; null: the same."""
+        before = change.payload.get("before")
+        if change.op != "u" or self._of_documents or not isinstance(before, dict):
+            return None
+        told, misfits = self._key_of(before, change.fields)
+        now = [self._data[number][-1] for number, place in enumerate(self._places) if place[1]]
+        is_told = not misfits and None not in told
+        moved = any(old != new and old == old for old, new in zip(told, now, strict=True))  # noqa: PLR0124  # NaN
+        return told if is_told and moved else None
+
+    def _key_of(self, members: dict[str, Any], fields: Fields) -> tuple[list[Any], list[Misfit]]:
+        """Read the key columns of a row; null where it is not told."""
         readers, misfits = self._plans.of(fields, is_document=self._of_documents), list[Misfit]()
         told = []
         for (column, is_key, path, _), read in zip(self._places, readers, strict=True):
             if is_key:
                 value = inside(members.get(column.path[0]), column.path, misfits)
-                told.append(None if value is None else read(value, f"{OLD_KEY}.{path}", misfits))
-        self._failures += [(place, "key", where, None, reason, None) for where, reason in misfits]
-        return None if misfits else told
+                told.append(None if value is None else read(value, path, misfits))
+        return told, misfits
 
     def told(self, timestamps: pl.Series) -> Told:
         """Give all that was collected."""

@@ -6,7 +6,7 @@ Decides which values were not sent (Debezium's unavailable values; nulls where t
 A value that is nowhere stays null.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import polars as pl
 
@@ -43,9 +43,9 @@ def carry(states: pl.DataFrame, stream: Changes) -> pl.DataFrame:
         states = grounded(states)
     apart = {n: t for n in unsent_nulls(stream) if isinstance(t := states.schema[n], pl.Struct) and t.fields}
     states = states.with_columns(
-        _inside(pl.col(path[0]), path[1:]).alias(_SEPARATOR.join(path))
+        part.alias(part_name)
         for name, dtype in apart.items()
-        for path in _leaves(dtype, (name,))
+        for part_name, part in _parts(dtype, pl.col(name), (name,))
     )
     parts = [name for name in states.columns if _SEPARATOR in name]
     missing = {n: pl.col(n).is_null() for n in (*unsent_nulls(stream), *parts) if n not in apart}
@@ -54,37 +54,28 @@ def carry(states: pl.DataFrame, stream: Changes) -> pl.DataFrame:
             unavailable = pl.col("_unavailable").list.contains(name).fill_null(value=False)
             missing[name] = missing.get(name, pl.lit(value=False)) | unavailable
     filled = _filled(states, missing, stream) if missing and states.height else states
-    filled = filled.with_columns(_joined(t, pl.col(n), (n,)).alias(n) for n, t in apart.items()).drop(parts)
+    filled = filled.with_columns(_joined(t, (n,)).alias(n) for n, t in apart.items()).drop(parts)
     if has_patches and states.height:
         filled = patched(filled, states, missing, stream)
     return filled.drop("_unavailable", "_previous_key", "_patch", strict=False)
 
 
-def _leaves(dtype: pl.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """List the members of a struct that are none themselves."""
-    if isinstance(dtype, pl.Struct) and dtype.fields:
-        for member in dtype.fields:
-            yield from _leaves(member.dtype, (*path, member.name))  # type: ignore[arg-type]
-    else:
-        yield path
+def _parts(dtype: pl.DataType, value: pl.Expr, path: tuple[str, ...]) -> Iterator[tuple[str, pl.Expr]]:
+    """List by name what is kept apart of a value: of a struct that it was sent at all, and its members."""
+    if not (isinstance(dtype, pl.Struct) and dtype.fields):
+        yield _SEPARATOR.join(path), value
+        return
+    yield _SEPARATOR.join((*path, "")), pl.when(value.is_not_null()).then(pl.lit(value=True))
+    for m in dtype.fields:
+        yield from _parts(m.dtype, value.struct.field(m.name), (*path, m.name))  # type: ignore[arg-type]
 
 
-def _inside(value: pl.Expr, path: Sequence[str]) -> pl.Expr:
-    for name in path:
-        value = value.struct.field(name)
-    return value
-
-
-def _joined(dtype: pl.DataType, sent: pl.Expr, path: tuple[str, ...]) -> pl.Expr:
+def _joined(dtype: pl.DataType, path: tuple[str, ...]) -> pl.Expr:
     """Put members together again; a struct that was never sent stays null."""
     if not (isinstance(dtype, pl.Struct) and dtype.fields):
         return pl.col(_SEPARATOR.join(path))
-    members = [
-        _joined(m.dtype, sent.struct.field(m.name), (*path, m.name)).alias(m.name)  # type: ignore[arg-type]
-        for m in dtype.fields
-    ]
-    known = [pl.col(_SEPARATOR.join(leaf)).is_not_null() for leaf in _leaves(dtype, path)]
-    return pl.when(pl.any_horizontal(sent.is_not_null(), *known)).then(pl.struct(members))
+    members = [_joined(m.dtype, (*path, m.name)).alias(m.name) for m in dtype.fields]  # type: ignore[arg-type]
+    return pl.when(pl.col(_SEPARATOR.join((*path, ""))).is_not_null()).then(pl.struct(members))
 
 
 def _filled(states: pl.DataFrame, missing: dict[str, pl.Expr], stream: Changes) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.envelopes.origins import FIRST, INCREMENTAL, LAST
 from sluice.envelopes.positions import IMAGE, encode
+from sluice.envelopes.previous import previous
 from sluice.tables import ROW_COORDINATES
 
 _BY_TIME = ("_epoch", "_timestamp", "_offset", "_partition")
@@ -83,6 +84,21 @@ def closers(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
     )
     both = pl.concat([truncates, images.select(truncates.columns)])
     return both.rename({"_valid_from": "_until"}).drop("_op")
+
+
+def given_up(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:
+    """Give the deletes of keys that updates gave up, which are no keys of the source: it tells no other end.
+
+    Args:
+        changes: rows of silver.
+        stream: the contract.
+    """
+    moved = changes.filter(pl.col("_previous_key").is_not_null() & (pl.col("_op") == "u"))
+    if not moved.height:
+        return moved
+    old = previous(moved["_previous_key"], stream)
+    none = pl.lit(None, moved.schema["_previous_key"])
+    return moved.with_columns(*old, _op=pl.lit("d"), _previous_key=none)
 
 
 def timed_order(changes: pl.DataFrame) -> pl.Series:

@@ -182,9 +182,11 @@ def follow(
     before = closed.group_by(keys).agg(_passed=pl.col("version").max())
     reborn = before.filter(~among(before, stands, keys))
     passed = pl.concat([stands.select(*keys, _passed=pl.col("version") - 1), reborn])
-    numbered = rows.join(passed, on=keys, how="left", maintain_order="left")
+    key = pl.struct(keys)  # of sorted columns by themselves polars joins no NaN
+    passed = passed.select("_passed", _key=key)
+    numbered = rows.join(passed, left_on=key, right_on="_key", how="left", maintain_order="left")
     version = pl.col("version") + pl.col("_passed").fill_null(0)
-    return numbered.with_columns(version.cast(rows.schema["version"])).drop("_passed")
+    return numbered.with_columns(version.cast(rows.schema["version"])).drop("_passed", "_key", strict=False)
 
 
 def renames(changes: pl.DataFrame, stream: Changes) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import polars as pl
 from sluice.contract import Changes, Debezium
 from sluice.dedupe import SameChange, identity
 from sluice.history.carry import carry
-from sluice.history.closers import before_next, closed, closers, image_of, timed_order
+from sluice.history.closers import before_next, closed, closers, given_up, image_of, timed_order
 from sluice.history.epochs import contradictory, numbered
 from sluice.history.opening import behind_snapshots
 from sluice.tables import ROW_COORDINATES, dimension
@@ -51,6 +51,8 @@ def fold(changes: pl.DataFrame, stream: Changes, ends: pl.DataFrame | None = Non
     """
     columns = {name: dtype for name, dtype in dimension(stream).columns.items() if name != "_bucket"}
     ends = closers(changes, stream) if ends is None else ends
+    if (left := given_up(changes, stream)).height:
+        changes = pl.concat([changes, left])
     changes, ends = behind_snapshots(changes.filter(pl.col("_op") != "t"), ends, stream)
     parts = [_states(rows, mine, stream) for rows, mine in _ordered(changes, ends, stream)]
     states = carry(_together(parts), stream)  # at once: a change of key may lead from one part to another
@@ -171,7 +173,7 @@ def _states(ordered: pl.DataFrame, ends: pl.DataFrame, stream: Changes) -> pl.Da
     """
     new = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in stream.keys)
     states = ordered.with_columns(_id=(new | (_ROW == 0)).cum_sum())
-    states = states.with_columns(_running(states).alias("_begin"))
+    states = states.with_columns(_running(states, stream).alias("_begin"))
     return closed(states, ends, stream)
 
 
@@ -208,12 +210,13 @@ def _without(rows: pl.DataFrame, condition: pl.Expr) -> pl.DataFrame:
     return rows.filter(~dropped) if dropped.any() else rows
 
 
-def _running(rows: pl.DataFrame) -> pl.Expr:
+def _running(rows: pl.DataFrame, stream: Changes) -> pl.Expr:
     """Give the running maximum of `_valid_from` of a key; where it is null, that of the change before.
 
     A row that was read (`r`) says when it was read: what it tells began no later than the change after it.
+    Rows of an image (`snapshot`) say when they began, as its deletes do.
     """
-    begin, read = pl.col("_valid_from"), pl.col("_op") == "r"
+    begin, read = pl.col("_valid_from"), (pl.col("_op") == "r") & pl.lit(stream.snapshot is None)
     falls = begin.is_null() | ((begin < begin.shift()) & (pl.col("_id") == pl.col("_id").shift()))
     if not rows.select(falls.any()).item():  # most often time never goes back
         return begin

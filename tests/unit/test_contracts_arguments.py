@@ -57,6 +57,15 @@ def test_right_contracts_have_no_problem():
     assert found(Events, where={"type": "order"}, epoch=2, max_quarantined=0, event_time_range=None) == set()
 
 
+@pytest.mark.parametrize("wrong", [pl.col("deleted") == 1, pl.col("line"), pl.col("status").str.len_chars()])
+def test_expressions_that_cannot_be_computed_or_are_no_truth(wrong):
+    """A member that is no column is text."""
+    for argument in ("where", "delete_when", "truncate_when"):
+        assert found(Changes, **{argument: wrong}) == {argument}
+        assert found(Changes, **{argument: (pl.col("deleted") == "1") & (pl.col("line") > 0)}) == set()
+    assert found(Events, where=wrong) == {"where"}
+
+
 @pytest.mark.parametrize("kind", [Events, Changes])
 def test_missing_arguments_are_all_named(kind):
     wanted = {field.name for field in fields(kind) if field.default is REQUIRED}

@@ -93,6 +93,15 @@ def test_where_deletes_are_not_rewritten_tombstones_delete_in_the_order_of_the_l
     assert fold(decoded_silver(stream, records), stream).select("id", "v").rows() == [(1, "c")]
 
 
+@pytest.mark.parametrize("nothing", [None, b"null", b'{"schema": null, "payload": null}'])
+def test_a_tombstone_that_a_converter_wrote_deletes_too(nothing):
+    """Connect's JSON converter without schemas writes a null that has one as the text `null`."""
+    of = Debezium("postgresql", unwrapped=True)
+    decoded = decode([{"id": 1, "v": "a"}, nothing], ['{"id": 1}'] * 2, value=of)
+    assert decoded.rows.select("id", "_op").rows() == [(1, "u"), (1, "d")]
+    assert decode([nothing], ['{"id": 1}']).rows.is_empty()  # the echo of a delete
+
+
 def test_unwrapped_documents_are_plain_rows():
     columns = {"id": str, "at": pl.Datetime("us", "UTC"), "n": int}
     schema = type("Row", (pa.DataFrameModel,), {

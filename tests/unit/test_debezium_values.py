@@ -123,6 +123,16 @@ def test_where_excludes_deletes_and_truncates_of_other_tables(where):
         assert len(decoded["u"].ignored) == 1
 
 
+def test_what_names_and_orders_rows_of_other_tables_need_not_be_readable():
+    """Several tables in one topic: keys of other types, and what their sources say."""
+    stream = changes_of(COLUMNS, value=Debezium("postgresql"), where={"source.table": "t"})
+    headers = [[{"key": "__debezium.oldkey", "value": b'{"name": "x", "id": "x"}'}], []]
+    of = {"connector": "postgresql", "table": "u"}
+    told = [event(source=of | {"lsn": 1}), event(source=of | {"lsn": "x"})]
+    decoded = decode_changes(stream, bronze(told, headers=headers))
+    assert (decoded.failures.height, len(decoded.ignored)) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [
@@ -142,6 +152,18 @@ def test_the_old_key_comes_from_the_header():
     stream = changes_of(COLUMNS, value=Debezium("postgresql"))
     rows = decode_changes(stream, bronze([event()], headers=headers)).rows
     assert json.loads(rows["_previous_key"][0]) == {"id": 3}
+
+
+def test_an_old_key_with_times_as_connect_writes_them_into_headers():
+    """Recorded from a connector with `time.precision.mode=connect`."""
+    header = '{"id":"é:2020-01-01,","on":2020-02-29,"at":2020-02-29T10:00:00.500Z,"c":0.00}'.encode()
+    columns = {"id": str, "on": pl.Date, "at": pl.Datetime("us"), "c": pl.Decimal(10, 2)}
+    stream = changes_of(columns, key=tuple(columns), value=Debezium("postgresql", time="connect"))
+    after = {"id": "é", "on": 1, "at": 0, "c": "2.00"}
+    records = bronze([event("c", after=after)], headers=[[{"key": "__debezium.oldkey", "value": header}]])
+    (told,) = decode_changes(stream, records).rows["_previous_key"]
+    on, at = "2020-02-29", "2020-02-29T10:00:00.500000"
+    assert json.loads(told) == {"id": "é:2020-01-01,", "on": on, "at": at, "c": "0.00"}
 
 
 @pytest.mark.parametrize(

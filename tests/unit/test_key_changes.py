@@ -88,6 +88,51 @@ def test_a_change_of_key_that_comes_before_what_it_changes(tmp_path):
     assert bodies(rows) == {5: "kept"}
 
 
+@pytest.mark.parametrize("many", [1, 100])
+def test_a_key_that_is_none_of_the_source_moves_by_updates(tmp_path, many):
+    """An update whose `before` has another key: the connector tells no delete, and no old key."""
+    stream = changes_of(
+        {"id": int, "code": str, "rev": int},
+        key="code",
+        topic="t",
+        value=Debezium("postgresql"),
+        history=True,
+        partitions=Hourly("2026-01-01"),
+    )
+    kafka, lake = FakeKafka(), Lake(str(tmp_path))
+    kafka.create("t", 3)
+
+    def moved(minutes, lsn, number, old, new):
+        source = {"connector": "postgresql", "lsn": lsn, "sequence": None, "ts_ms": lsn * 1000}
+        sides = {"before": old and {"id": number, "code": old, "rev": 0}}
+        sides |= {"after": {"id": number, "code": new, "rev": lsn}}
+        raw = json.dumps({"op": "u" if old else "c", "source": source} | sides).encode()
+        send(kafka, raw, minutes, number % 3)
+
+    def states():
+        rows = lake.read(tables.dimension(stream)).collect().sort("code", "version")
+        whole = fold(lake.read(tables.silver(stream)).collect(), stream)
+        assert rows.select(whole.columns).equals(whole)
+        return rows
+
+    for number in range(many):
+        moved(0, 10 + number, number, None, f"a{number}")
+        moved(1, 1000 + number, number, f"a{number}", f"a{number}")
+        moved(70, 3000 + number, number, f"b{number}", f"c{number}")  # it comes before what it changes
+    for tile in HOURS[:2]:
+        both(lake, kafka, stream, [tile])
+        merge(lake, stream, say=str)
+    assert set(states().filter("is_current")["code"].str.head(1)) == {"a", "c"}
+    for number in range(many):
+        moved(130, 2000 + number, number, f"a{number}", f"b{number}")
+    both(lake, kafka, stream, [HOURS[2]])
+    merge(lake, stream, say=str)
+    prove(lake, stream)
+    of_first = states().filter(id=0).sort("valid_from").select("code", "rev", "is_current").rows()
+    assert of_first == [("a0", 10, False), ("a0", 1000, False), ("b0", 2000, False), ("c0", 3000, True)]
+    assert states().filter("is_current")["code"].sort().to_list() == sorted(f"c{n}" for n in range(many))
+
+
 def test_keys_that_are_swapped(tmp_path):
     """By way of a third one."""
     kafka, lake = FakeKafka(), Lake(str(tmp_path))

@@ -98,6 +98,23 @@ def test_a_key_that_comes_again_goes_on_counting_versions(lake, small_files):
     assert dimension(lake).drop("_bucket").equals(folded(lake, STREAM))
 
 
+class Measured(pa.DataFrameModel):
+    id: float
+    city: str = pa.Field(nullable=True)
+    n: int
+
+
+@pytest.mark.parametrize("spellings", [(float("nan"),) * 4, (0.0, -0.0, 0.0, -0.0)])
+def test_a_float_is_one_key_however_it_is_spelled(lake, spellings):
+    stream = customers(schema=Measured)
+    for n, (key, city) in enumerate(zip(spellings, "abcd", strict=True), 1):
+        deliver(lake, stream, silver_rows(stream, [{"id": key, "city": city, "n": n}]))
+        merged(lake, stream)
+    versions = dimension(lake, stream)
+    assert versions.select("city", "version").rows() == [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+    assert versions["_bucket"].n_unique() == 1
+
+
 def test_a_late_change_of_a_deleted_key_does_not_bring_it_back(lake):
     latest = customers(history=False, track=None)
     told(lake, latest, update(1, 1, "a"), update(9, 1, None, "d"))

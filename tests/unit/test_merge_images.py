@@ -9,6 +9,7 @@ import pandera.polars as pa
 import polars as pl
 import pytest
 
+from assets import linked
 from assets.folding import Folding
 from assets.merge import merge
 from resources.lake import Lake
@@ -16,6 +17,7 @@ from sluice import Changes, Debezium, Hourly, Json, tables
 from sluice.history.scd2 import fold
 from tests.engine import HOURS, both, prove, send
 from tests.fake_kafka import FakeKafka
+from tests.merging import customers, deliver, merged, silver_rows
 
 
 class Country(pa.DataFrameModel):
@@ -204,3 +206,17 @@ def test_rows_that_say_themselves_since_when_lose_no_version(tmp_path, at_once):
         merge(lake, stream, say=str)
     rows = lake.read(tables.dimension(stream)).select("code", "valid_from", "valid_to").collect().sort("code")
     assert rows.rows() == [("C1", 1, 12), ("C2", 5, 9), ("C3", 9, None), ("C4", 3, None), ("C5", 12, None)]
+
+
+def test_small_files_of_images_are_read_together(tmp_path, monkeypatch):
+    """A hundred images in as many runs are a thousand files: each by itself costs more than its rows."""
+    stream, lake, looked = customers(snapshot="image", sequence=("image", "n")), Lake(str(tmp_path)), []
+    first = linked.first_of_images
+    monkeypatch.setattr(linked, "first_of_images", lambda rows, image: looked.append(1) or first(rows, image))
+    for n in range(3):
+        rows = [{"id": key, "city": "x", "image": f"{n}", "n": n} for key in range(40) if key % 3 != n]
+        deliver(lake, stream, silver_rows(stream, rows))
+    merged(lake, stream)
+    assert len(looked) == 1
+    versions = lake.read(tables.dimension(stream)).collect()
+    assert versions.filter("is_current").height == len([key for key in range(40) if key % 3 != 2])

@@ -130,6 +130,11 @@ def test_what_an_image_lacks_ends_with_the_last_of_its_rows_to_begin():
     assert versions(rows, contract, names) == [(1, 10, None, "x"), (2, 50, 90, "y"), (3, 90, None, "z")]
 
 
+def test_rows_of_an_image_began_when_they_say_whatever_ends_them():
+    rows = [change(1, 10, "x", _op="r"), change(2, 30, "y", _op="r"), change(3, 20, _op="d")]
+    assert versions(rows, stream(snapshot="seq")) == [(10, 30, "x")]  # y ended as it began
+
+
 def test_ignored_nulls_keep_the_old_value_but_not_beyond_a_delete():
     rows = [
         change(1, 10, "x", "n"),

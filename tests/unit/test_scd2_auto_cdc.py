@@ -112,6 +112,14 @@ def test_a_struct_that_was_never_sent_stays_null():
     assert kept([None, None, {"name": "A"}]) == [None, None, {"name": "A", "age": None}]
 
 
+def test_a_struct_of_nulls_that_was_sent_is_kept():
+    assert kept([{}, None, {"name": "A"}]) == [
+        {"name": None, "age": None},
+        {"name": None, "age": None},
+        {"name": "A", "age": None},
+    ]
+
+
 def test_lists_are_kept_whole():
     assert kept([[1, 2], None, [3, None]], pl.List(pl.Int64)) == [[1, 2], [1, 2], [3, None]]
 

@@ -9,7 +9,7 @@ import pytest
 from assets.merge import merge
 from resources.lake import Lake
 from sluice import Changes, Debezium, Hourly, Json, tables
-from tests.engine import HOURS, both, prove, send
+from tests.engine import HOURS, assert_same, both, prove, send, state
 from tests.fake_kafka import FakeKafka
 
 
@@ -92,6 +92,41 @@ def test_the_stream_keeps_flowing(tmp_path, form):
         (4, None, 30, "Rome", True),
         (5, "Ann", 31, "Rome", True),
     ]
+
+
+class Narrow(Customer):
+    id: pl.Int32
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"schema": Narrow, "key": "id"}, {"schema": Customer, "key": "id"}),
+        ({"schema": Customer, "key": "id"}, {"schema": Customer, "key": "city"}),
+        ({"schema": Customer, "key": "id"}, {"schema": Customer, "key": ("city", "id")}),
+    ],
+)
+def test_a_key_may_become_wider_or_another_one(tmp_path, before, after):
+    """All tables are what building them from scratch gives, that of losers among them."""
+    shared = {"name": "t", "topic": "t", "value": Json(), "partitions": Hourly(start="2026-01-01")}
+    shared |= {"sequence": "age", "history": True}
+    old, new = Changes(**shared | before), Changes(**shared | after)
+    kafka, lake, fresh = FakeKafka(), Lake(str(tmp_path / "lake")), Lake(str(tmp_path / "fresh"))
+    kafka.create("t")
+    for minutes, (number, city) in enumerate([(1, "x"), (1, "x"), (1, "y"), (2, "x"), (1, "x")]):
+        row = {"id": number, "name": "n", "age": number, "city": city}
+        send(kafka, json.dumps(row).encode(), minutes * 20)
+    both(lake, kafka, old, HOURS[:1])
+    merge(lake, old, say=str)
+    for one in (lake, fresh):
+        both(one, kafka, new, HOURS[:2])
+        merge(one, new, say=str)
+        prove(one, new)
+    assert_same(state(fresh, new), state(lake, new))
+    is_, must = (
+        one.read(tables.dimension(new)).collect().sort(*new.keys, "version") for one in (lake, fresh)
+    )
+    assert is_.select(must.columns).equals(must)
 
 
 def test_an_adopted_member_is_read_again_from_bronze(tmp_path):
