@@ -163,7 +163,7 @@ class _Losers:
     ) -> None:
         table = tables.losers(stream)
         self._lake, self._same, self._again = lake, same, again
-        self._handle = lake.open(table.name)
+        self._handle = lake.ensure(table)  # a key that the contract names now is a column, if only of nulls
         self._index = key_index(lake.path(table.name), same.fact)
         self._columns = [*columns, "_beaten_by"]
         self.none = self._named(pl.LazyFrame(schema=table.columns)).collect()
@@ -175,16 +175,12 @@ class _Losers:
 
     def given_up(self) -> pl.DataFrame:
         """Read the losers that a rebuild gives up."""
-        if self._handle is None:
-            return self.none.drop("_beaten_by")
         return self._named(self._lake.scan(self._handle)).filter(self._again).drop("_beaten_by").collect()
 
     def of(
         self, keys: pl.DataFrame, hashes: pl.Series, partitions: set[object]
     ) -> tuple[pl.DataFrame, pl.Series]:
         """Read the losers of some keys in some partitions; also give the hashes of all that may be there."""
-        if self._handle is None:
-            return self.none, hashes.clear()
         hits = self._index.look(self._lake, self._handle, hashes.alias("hash").to_frame())
         rows = self._named(self._index.rows(self._lake, self._handle, hits.paths))
         reach = rows.filter(self._same.stored_in(partitions) & ~self._again)
