@@ -19,11 +19,11 @@ from assets.ahead import ahead
 from assets.anew import due_anew, generation, generation_id, in_doubt, turn_id, turns
 from assets.bounds import Bounds
 from assets.ingest import Limits, position, progress_id
-from assets.meet import AT
 from assets.needed import Owned
 from assets.portions import cut, portion
 from assets.races import Races
 from assets.settle import Batch, Settled, settle
+from assets.whole_rows import AT
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice

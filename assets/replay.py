@@ -14,10 +14,10 @@ import polars as pl
 from assets import aftermath
 from assets.anew import generation
 from assets.ingest import Limits
-from assets.meet import AT
 from assets.portions import portion
 from assets.refine import bronze_at, contents, judgement
 from assets.settle import Batch, Settled, settle
+from assets.whole_rows import AT
 from resources.lake import Lake
 from sluice import accounts, tables
 from sluice.accounts import Account, Slice

@@ -16,8 +16,8 @@ from deltalake import DeltaTable
 
 from assets import side_tables
 from assets.aftermath import PROMOTED, RESOLVED, announce
-from assets.meet import AT, NOTHING, GivenUp, keys_of_silver, meet
-from assets.whole_rows import Contents, Rows, has_another_winner
+from assets.meet import NOTHING, GivenUp, keys_of_silver, meet
+from assets.whole_rows import AT, Contents, Rows, has_another_winner
 from resources.exchange import exchange
 from resources.key_index import hashed
 from resources.lake import Lake
@@ -78,8 +78,8 @@ def settle(lake: Lake, stream: Stream, handle: DeltaTable, batch: Batch) -> Sett
     same = dedupe.identity(stream)
     old = _old(lake, handle, same, batch)
     given_up = GivenUp(_again(batch), side_tables.within(batch.slices, "_"))
-    met = meet(lake, stream, handle, same, batch.rows, given_up if batch.anew else NOTHING)
-    rows = Rows(batch.contents, met.whole)
+    rows = Rows(batch.contents, batch.rows.clear())
+    met = meet(lake, stream, handle, same, batch.rows, rows, given_up if batch.anew else NOTHING)
     decided = rows.decided(same, met.rows)
     promoted = decided.filter(pl.col("_kept") & (pl.col("_from") == "loser")).select(AT)
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))

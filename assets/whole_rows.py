@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import polars as pl
 
-from assets.meet import AT
 from sluice.dedupe import WINNER, Identity
 from sluice.tables import ROW_COORDINATES
 
+AT = ["_tile", *ROW_COORDINATES]
 Contents = Callable[[pl.DataFrame], pl.DataFrame]  # rows of silver for coordinates (columns AT), from bronze
 
 
@@ -22,6 +22,10 @@ class Rows:
         self._contents, self._whole = contents, whole
         self.columns = whole.columns
         self._again = whole.clear()  # read again from bronze, under today's contract
+
+    def know(self, whole: pl.DataFrame) -> None:
+        """Know these whole rows instead of those before."""
+        self._whole = whole
 
     def at(self, wanted: pl.DataFrame) -> pl.DataFrame:
         """Give the rows at coordinates (columns AT), in silver's columns."""

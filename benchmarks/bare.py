@@ -15,6 +15,7 @@ from assets.flow import Pace
 from assets.meet import meet
 from assets.refine import judgement
 from assets.settle import store
+from assets.whole_rows import Rows
 from resources.kafka import KafkaResource
 from resources.lake import Lake
 from sluice import dedupe, tables
@@ -73,8 +74,8 @@ def _judged(stream: Stream, appended: Iterator[pl.DataFrame]) -> Iterator[Judged
 def _settle(lake: Lake, stream: Stream, judged: Judged) -> None:
     """Exchange rows of silver as dedupe decides; whoever is beaten is dropped without a word."""
     handle, same = lake.ensure(tables.silver(stream)), dedupe.identity(stream)
-    met = meet(lake, stream, handle, same, judged.rows)
-    decided = same.decide(met.rows, met.whole)
+    whole = Rows(lambda at: at, judged.rows.clear())  # no losers are kept, so nothing is read again
+    decided = whole.decided(same, meet(lake, stream, handle, same, judged.rows, whole).rows)
     places = pl.int_range(judged.rows.height, dtype=pl.UInt32, eager=True)
     lost = decided.filter(~pl.col("_kept"))["_place"].drop_nulls()
     unseated = decided.filter(~pl.col("_kept") & (pl.col("_from") == "silver"))

@@ -44,6 +44,7 @@ class SameEvent:
     contents: tuple[str, ...]
     stored_by = "_event_date"
     told_by = None
+    chained = True  # the lot of a row may change that of rows that are no neighbours of its own
 
     @property
     def fact(self) -> tuple[str, ...]:
@@ -80,6 +81,18 @@ class SameEvent:
         """Tell whether a row's own values put it on one of some dates."""
         return pl.col(self.when).dt.date().is_in(list(dates))
 
+    def reached(self, rows: pl.DataFrame, given_up: pl.DataFrame) -> pl.DataFrame:
+        """Leave out the losers (`_from`) that no row which stood, comes or is given up precedes within reach.
+
+        What such a loser lost to was not looked at: it stands.
+        """
+        stands = pl.col("_from").ne_missing("loser")
+        every = pl.concat([rows, given_up.select(*self.keys, self.when)], how="diagonal")
+        before = pl.when(stands).then(pl.col(self.when)).forward_fill().over(self.keys)
+        ordered = every.sort(*self.keys, self.when, ~stands).with_columns(_before=before)
+        near = pl.col(self.when) - pl.col("_before") <= self._within
+        return ordered.filter(pl.col("_from").is_not_null() & (stands | near)).select(rows.columns)
+
     @staticmethod
     def unsure(_decided: pl.DataFrame) -> pl.Series:
         """Mark the rows whose content must be known first: none, times decide."""
@@ -91,31 +104,25 @@ class SameEvent:
         if alone.all():
             return _kept(rows)
         ordered = rows.filter(~alone).sort(*self.keys, self.when, *ROW_COORDINATES)
-        far = pl.col(self.when) - pl.col(self.when).shift() > self._within
-        clustered = ordered.with_columns(  # rows that no chain connects decide nothing for each other
-            _cluster=far.fill_null(value=True)
-            .cum_sum()
-            .over(*self.keys, order_by=[self.when, *ROW_COORDINATES])
-        )
-        group = [*self.keys, "_cluster"]
-        single = pl.len().over(group) == 1
-        decided = [_kept(rows.filter(alone)), _kept(clustered.filter(single).drop("_cluster"))]
-        pending = clustered.filter(~single)
-        while pending.height:
-            ahead = pending.unique(group, keep="first", maintain_order=True)
-            winners = ahead.select(
-                *group,
-                pl.col(self.when).alias("_began"),
-                *(pl.col(c).alias(w) for c, w in _WINNER_OF.items()),
-            )
-            beaten = pending.join(winners, on=group, how="left", maintain_order="left")
-            first = pl.all_horizontal(pl.col(c) == pl.col(w) for c, w in _WINNER_OF.items())
-            near = pl.col(self.when) - pl.col("_began") <= self._within
-            decided.append(_kept(ahead.drop("_cluster")))
-            losers = beaten.filter(near & ~first)
-            decided.append(losers.select(*rows.columns, pl.lit(value=False).alias("_kept"), *WINNER))
-            pending = beaten.filter(~near).select(ahead.columns)
-        return pl.concat(decided)
+        heads = ordered.select(pl.struct(self.keys).is_first_distinct()).to_series()
+        winners = self._winners(heads, ordered[self.when].dt.epoch("us"))
+        kept = winners == pl.int_range(ordered.height, eager=True)
+        won = ordered.select(pl.col(c).alias(w) for c, w in _WINNER_OF.items())[winners]
+        beaten = won.select(pl.when(~kept).then(pl.col(w)) for w in WINNER)
+        return pl.concat([_kept(rows.filter(alone)), ordered.with_columns(kept.alias("_kept"), *beaten)])
+
+    def _winners(self, heads: pl.Series, times: pl.Series) -> pl.Series:
+        """Give each row's place of the row that stands for it; rows are sorted, each key's first is a head.
+
+        One step a row: a key may have as many winners as rows, and whole frames would be taken for each.
+        """
+        within, began, winner = self._within // _MICROSECOND, 0, 0
+        places: list[int] = []
+        for place, (head, time) in enumerate(zip(heads.to_list(), times.to_list(), strict=True)):
+            if head or time - began > within:
+                began, winner = time, place
+            places.append(winner)
+        return pl.Series(places, dtype=pl.UInt32)
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,7 @@ class SameChange:
     contents: tuple[str, ...]
     when: str = "_position"
     stored_by = "_bucket"
+    chained = False
     told_by = "_position"  # of a fact: what the log tells of files passes most of them over
 
     @property
@@ -156,6 +164,11 @@ class SameChange:
     def stored_in(self, _buckets: set[object]) -> pl.Expr:
         """Tell nothing: a row's bucket follows from its key, by which the caller asks anyway."""
         return pl.lit(value=True)
+
+    @staticmethod
+    def reached(rows: pl.DataFrame, _given_up: pl.DataFrame) -> pl.DataFrame:
+        """Leave out nothing: all that is the same change decides."""
+        return rows
 
     @staticmethod
     def unsure(decided: pl.DataFrame) -> pl.Series:

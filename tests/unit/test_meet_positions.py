@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from assets.meet import keys_of_silver, meet
+from assets.whole_rows import Rows
 from resources.key_index import KeyIndex, key_index
 from resources.lake import Lake
 from sluice import Changes, Daily, Json, dedupe, tables
@@ -64,7 +65,8 @@ def read_by(lake: Lake, monkeypatch, batch: pl.DataFrame) -> tuple[set[int], int
         return real(self, lake, handle, paths)
 
     monkeypatch.setattr(KeyIndex, "_read", counted)
-    met = meet(lake, STREAM, lake.ensure(tables.silver(STREAM)), SAME, batch)
+    whole = Rows(lambda _at: batch.clear(), batch.clear())
+    met = meet(lake, STREAM, lake.ensure(tables.silver(STREAM)), SAME, batch, whole)
     return set(met.rows.filter(pl.col("_from") == "silver")["_offset"] // 100), len(read)
 
 
