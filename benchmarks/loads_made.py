@@ -194,6 +194,7 @@ LOADS: dict[str, Load] = {
     "base": BASE,
     "50 bytes": replace(BASE, shape="small"),
     **{f"{size:,} bytes": _sized(size) for size in (250, 1_000, 10_000, 100_000, 1_000_000)},
+    "1,000,000 bytes, 1.5 GB in zstd": replace(_sized(1_000_000), rows=1_500, compression="zstd"),
     **{f"{count} partitions": replace(BASE, partitions=count) for count in (1, 16, 64)},
     **{
         f"{count} partitions, 2,000 records": replace(BASE, rows=2_000, partitions=count) for count in (4, 64)
@@ -218,6 +219,9 @@ LOADS: dict[str, Load] = {
     "continuous": replace(BASE, way="continuous"),
     "continuous, over 400 days": replace(BASE, hours=9600, ordered=False, way="continuous"),
     "continuous, 100,000 bytes": replace(_sized(100_000), way="continuous"),
+    "continuous, 1.5 GB in zstd": replace(
+        _sized(1_000_000), rows=1_500, compression="zstd", way="continuous"
+    ),
     "continuous, 1,000,000 bytes": replace(_sized(1_000_000), way="continuous"),
     "decided anew": replace(BASE, way="again"),
     "50% bad replayed": replace(BASE, bad=0.5, kinds=("rule",), way="replay"),
