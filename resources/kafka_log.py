@@ -14,8 +14,8 @@ import polars as pl
 from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # forgets to say so
 
-from resources.kafka_native import native
-from resources.kafka_records import Messages, Source
+from resources.kafka_fetch import Portions
+from resources.kafka_records import Source
 from sluice.errors import KafkaReadError
 
 _MOST = 4_000  # records taken at once, with all that they hold
@@ -62,7 +62,7 @@ class PartitionLog:
     def _source(self) -> Source:
         """What reads stretches; where look-ups tell all, there is none."""
         options = {**self._config, **_SHORT}
-        return native(options, self._topic) or Messages(options, self._topic)
+        return Portions(options, self._topic)
 
     @cached_property
     def in_order(self) -> bool:

@@ -14,8 +14,8 @@ import polars as pl
 from confluent_kafka import KafkaError
 
 from resources.kafka_client import refusal
-from resources.kafka_native import native
-from resources.kafka_records import Event, Messages, Source
+from resources.kafka_fetch import Portions
+from resources.kafka_records import Event, Source
 from resources.large_blocks import give_back
 from sluice.errors import KafkaReadError
 from sluice.tables import RECORD
@@ -31,6 +31,8 @@ _FAST: Mapping[str, Any] = {
     "queued.max.messages.kbytes": 16_384,  # the same in bytes
     "group.id": "sluice",  # never joined: the client asks for a name
 }
+# Of a partition, and of all: more is not quicker where a broker is near, and is unpacked at once.
+_PORTION: Mapping[str, Any] = {"fetch.message.max.bytes": 65_536, "fetch.max.bytes": 1 << 20}
 _PATIENCE = 0.02  # seconds that messages are waited for at a time where a range may be at its stop
 _TAIL_PATIENCE = 0.2  # the same of a tail: no signal is served meanwhile
 _CHUNK_ROWS = 20_000
@@ -75,9 +77,8 @@ class Reader:
         self._next: dict[int, int] = {}
         self._lost: dict[int, bool] = {}  # to be placed where the log has them; whether they were before
         self._fetched: set[int] = set()
-        options = {**config, **_FAST}
         give_back()
-        self._source: Source = native(options, topic) or Messages(options, topic)
+        self._source: Source = Portions({**_PORTION, **config, **_FAST}, topic)
 
     @property
     def positions(self) -> dict[int, int]:

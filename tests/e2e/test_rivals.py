@@ -36,14 +36,17 @@ def on_files(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
         yield made
 
 
+@pytest.fixture(scope="module")
+def bucket(on_files: Lakes) -> Iterator[Bucket]:
+    """Give an object store."""
+    with Bucket(on_files.folder / "weed") as made:
+        yield made
+
+
 @pytest.fixture(scope="module", params=["file", "s3"])
-def lakes(request: pytest.FixtureRequest, on_files: Lakes) -> Iterator[Lakes]:
+def lakes(request: pytest.FixtureRequest, on_files: Lakes) -> Lakes:
     """Give them on the store that is asked for."""
-    if request.param == "file":
-        yield on_files
-        return
-    with Bucket(on_files.folder / "weed") as bucket:
-        yield on_files.on(bucket)
+    return on_files if request.param == "file" else on_files.on(request.getfixturevalue("bucket"))
 
 
 def rivals(made: Lakes, name: str, *deaths: Death | Write | None) -> tuple[Path, list[Child]]:

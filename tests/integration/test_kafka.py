@@ -33,7 +33,7 @@ def looking(kafka: str) -> KafkaResource:
 def resource(kafka: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> KafkaResource:
     """Give the resource with each source of records."""
     if request.param == "Python":
-        monkeypatch.setattr("resources.kafka_read.native", lambda *_: None)
+        monkeypatch.setattr("resources.kafka_fetch.native", lambda *_: None)
     elif code() is None:
         pytest.skip("the machine code was not built")
     return KafkaResource(bootstrap_servers=kafka, stall_seconds=5)
