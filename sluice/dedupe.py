@@ -87,7 +87,7 @@ class SameEvent:
         What such a loser lost to was not looked at: it stands.
         """
         stands = pl.col("_from").ne_missing("loser")
-        every = pl.concat([rows, given_up.select(*self.keys, self.when)], how="diagonal")
+        every = pl.concat([rows, given_up.select({*self.keys, self.when})], how="diagonal")
         before = pl.when(stands).then(pl.col(self.when)).forward_fill().over(self.keys)
         ordered = every.sort(*self.keys, self.when, ~stands).with_columns(_before=before)
         near = pl.col(self.when) - pl.col("_before") <= self._within
