@@ -63,10 +63,10 @@ class _Proxy(FaultProxy):
         if run is None or method not in _CHANGES:
             return None
         with self._lock:
-            run.count += run.end is None or rest[0].startswith(run.end.below)
-            ends = run.end is not None and run.count == run.end.number
-        if not ends or run.end is None:
-            return None
+            counts = run.end is None or rest[0].startswith(run.end.below)
+            run.count += counts
+            if run.end is None or not counts or run.count != run.end.number:
+                return None
         victim = run.victim.result(_ENDS)
         victim.signal(run.end.signal)
         if run.end.signal == signal.SIGKILL:

@@ -4,13 +4,10 @@ The list of deaths is made from the code and from what a run does (`tests.crash`
 kind; `python -m tests.crash.enumerated` dies at all of them, with `--store=s3` at each write to a bucket.
 """
 
-import os
 import random
-from collections.abc import Iterator
 
 import pytest
 
-from tests.crash import seam
 from tests.crash.enumerated import Enumerated
 from tests.crash.forks import Forks
 from tests.crash.object_store import Bucket
@@ -29,17 +26,11 @@ ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
 
 
 @pytest.fixture(scope="module")
-def enumerated(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enumerated]:
-    """Give the scenarios, each run once in peace, in processes that can be killed."""
-    preload = seam.built()
-    if preload is None:
-        assert not os.environ.get("CI"), "CI has a C compiler, from the wheel ziglang"
-        pytest.skip("no C compiler: neither the wheel `ziglang` nor `cc` was found")
-    folder = tmp_path_factory.mktemp("crash")
-    with Forks(folder / "children", preload) as forks:
-        made = Enumerated(folder, kafka, forks)
-        made.prepare()
-        yield made
+def enumerated(kafka: str, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Enumerated:
+    """Give the scenarios, each run once in peace."""
+    made = Enumerated(tmp_path_factory.mktemp("crash"), kafka, forks)
+    made.prepare()
+    return made
 
 
 def test_every_write_in_the_code_is_passed_by_a_scenario(enumerated: Enumerated):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import seam
 from tests.crash.forks import Child, Forks
 from tests.crash.lakes import Lakes
 from tests.crash.object_store import Bucket, Write
@@ -23,17 +22,11 @@ LONG = "CRASH_SAMPLE" in os.environ  # fifty tiles on an object store, through a
 
 
 @pytest.fixture(scope="module")
-def on_files(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lakes]:
-    """Give the scenarios, each run once in peace, in processes that can be stopped."""
-    preload = seam.built()
-    if preload is None:
-        assert not os.environ.get("CI"), "CI has a C compiler, from the wheel ziglang"
-        pytest.skip("no C compiler: neither the wheel `ziglang` nor `cc` was found")
-    folder = tmp_path_factory.mktemp("rivals")
-    with Forks(folder / "children", preload) as forks:
-        made = Lakes(folder, kafka, forks)
-        made.prepare((EVERYTHING, ENTITIES, FIFTY))
-        yield made
+def on_files(kafka: str, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Lakes:
+    """Give the scenarios, each run once in peace."""
+    made = Lakes(tmp_path_factory.mktemp("rivals"), kafka, forks)
+    made.prepare((EVERYTHING, ENTITIES, FIFTY))
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from resources.kafka import KafkaResource
 from resources.kafka_code import code
-from resources.kafka_fetch import Portions
 from resources.kafka_native import Native, native
 from resources.kafka_read import _FAST, Reader
 from resources.kafka_records import Chunk, Messages, Source
@@ -279,25 +278,3 @@ def test_it_reads_ahead_while_the_caller_is_busy(tail: Callable[..., Reader], to
     for _ in range(50):  # nothing is waited for: what these give was fetched before
         ready = max(ready, reader.take(10_000, 1 << 26, 0).records.height)
     assert ready >= 500
-
-
-def test_a_source_asks_for_little_until_records_are_known_to_be_small(kafka, topic, monkeypatch):
-    """Each record once and in order across both changes: small ones, large ones, small ones again."""
-    made, opened = topic(partitions=2), []
-    real = Portions._made
-    monkeypatch.setattr(Portions, "_made", lambda self: opened.append(self._little) or real(self))
-    sizes = [10] * 3_000 + [100_000] * 150 + [10] * 3_000
-    for partition in range(2):
-        values = (b"%d " % n + b"x" * size for n, size in enumerate(sizes))
-        made.produce(values, partition=partition, **{"enable.idempotence": True})  # retries keep the order
-    reader = KafkaResource(bootstrap_servers=kafka).tail(made.name, {0: 0, 1: 5})
-    with closing(reader):
-        found = []
-        while sum(rows.height for rows in found) < 2 * len(sizes) - 5:
-            found.append(reader.take(500, 1 << 20, 10.0).records)
-    rows = pl.concat(found)
-    for partition, first in ((0, 0), (1, 5)):
-        mine = rows.filter(partition=partition)
-        assert mine["offset"].to_list() == list(range(first, len(sizes)))
-        assert [int(value.split()[0]) for value in mine["value"]] == list(range(first, len(sizes)))
-    assert opened == [True, False, True, False]

@@ -1,8 +1,10 @@
 """What several of these tests begin from."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from resources.lake import Lake
@@ -21,3 +23,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def busy_lake(whole: Path, tmp_path: Path) -> Lake:
     """Give a copy of that lake."""
     return Lake(str(shutil.copytree(whole, tmp_path / "lake")))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Give an instance of Dagster that ends with the test."""
+    with dg.instance_for_test() as made:
+        yield made

@@ -73,3 +73,16 @@ def test_what_fills_a_gap_of_a_long_chain_moves_all_that_follows(tmp_path, kafka
     assert_same(state(lake, HALF_DAYS), state(whole, HALF_DAYS))
     prove(lake, HALF_DAYS)
     assert lake.read(tables.silver(HALF_DAYS)).collect().height == 8
+
+
+def test_a_time_may_be_part_of_the_key(tmp_path, kafka):
+    """What is sent twice lost to itself only, also where it comes a third time later."""
+    stream, lake = orders(key=("order_id", "at")), Lake(str(tmp_path / "lake"))
+    for tile in range(3):
+        for minutes in (0, 1):
+            send(kafka, value("o", "1.00", minutes), 1 + 60 * tile)
+        both(lake, kafka, stream, HOURS[tile : tile + 1])
+    prove(lake, stream)
+    assert lake.read(tables.silver(stream)).collect()["_offset"].sort().to_list() == [0, 1]
+    losers = lake.read(tables.losers(stream)).collect().sort("offset")
+    assert losers["winner_offset"].to_list() == [0, 1, 0, 1]
