@@ -4,6 +4,7 @@ All are made by number from a seed, so that every run is the same log. Stamps li
 2026-01-01, event times as a load says.
 """
 
+import base64
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -37,10 +38,12 @@ class Load:
     rows: int = 200_000
     partitions: int = 4
     size: int = 0  # bytes to which a value is filled up
+    dense: bool = False  # whether that does not compress
     bad: float = 0.01
     kinds: tuple[str, ...] = KINDS
     twice: float = 0.005  # sent again, on another partition
     hours: float = HOURS  # over which event times lie
+    lasts: float = HOURS  # over which stamps lie
     ordered: bool = True
     key: Callable[[int], bytes | None] = lambda number: b"key-%d" % number
     tombstones: float = 0
@@ -152,8 +155,8 @@ def _spoiled(made: Made, kind: str) -> bytes:
 def records(load: Load) -> Iterator[Record]:
     """Give partition, key, value, stamp (milliseconds) and headers of record after record."""
     chance = random.Random(7)
-    step = timedelta(hours=HOURS) / load.rows
-    filling = "x" * load.size
+    step = timedelta(hours=load.lasts) / load.rows
+    filling, dense = "x" * load.size, random.Random(8)
     headers = [("trace", bytes(load.headers))] if load.headers else []
     last: bytes | None = None
     for number in range(load.rows):
@@ -166,6 +169,8 @@ def records(load: Load) -> Iterator[Record]:
             made |= MEMBERS[load.shape](number, chance)
             if load.size:
                 made["pad"] = ""
+                if load.dense:
+                    filling = base64.b64encode(dense.randbytes(load.size)).decode()
                 made["pad"] = filling[: max(0, load.size - len(json.dumps(made)))]
             bad = chance.random() < load.bad
             last = (
@@ -195,6 +200,14 @@ LOADS: dict[str, Load] = {
     "50 bytes": replace(BASE, shape="small"),
     **{f"{size:,} bytes": _sized(size) for size in (250, 1_000, 10_000, 100_000, 1_000_000)},
     "1,000,000 bytes, 1.5 GB in zstd": replace(_sized(1_000_000), rows=1_500, compression="zstd"),
+    "1 MB that does not compress": replace(_sized(1_000_000), rows=500, dense=True),
+    "keys of 300 kB": replace(BASE, rows=1_000, key=lambda number: random.Random(number).randbytes(300_000)),
+    **{
+        f"{count} partitions, a tile of 1 GB": replace(
+            _sized(2_000), rows=500_000, partitions=count, lasts=1, dense=True
+        )
+        for count in (1, 64)
+    },
     **{f"{count} partitions": replace(BASE, partitions=count) for count in (1, 16, 64)},
     **{
         f"{count} partitions, 2,000 records": replace(BASE, rows=2_000, partitions=count) for count in (4, 64)
@@ -222,6 +235,7 @@ LOADS: dict[str, Load] = {
     "continuous, 1.5 GB in zstd": replace(
         _sized(1_000_000), rows=1_500, compression="zstd", way="continuous"
     ),
+    "continuous, 1 MB that does not compress": replace(_sized(1_000_000), rows=500, dense=True, way="continuous"),
     "continuous, 1,000,000 bytes": replace(_sized(1_000_000), way="continuous"),
     "decided anew": replace(BASE, way="again"),
     "50% bad replayed": replace(BASE, bad=0.5, kinds=("rule",), way="replay"),
