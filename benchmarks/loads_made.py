@@ -235,7 +235,9 @@ LOADS: dict[str, Load] = {
     "continuous, 1.5 GB in zstd": replace(
         _sized(1_000_000), rows=1_500, compression="zstd", way="continuous"
     ),
-    "continuous, 1 MB that does not compress": replace(_sized(1_000_000), rows=500, dense=True, way="continuous"),
+    "continuous, 1 MB that does not compress": replace(
+        _sized(1_000_000), rows=500, dense=True, way="continuous"
+    ),
     "continuous, 1,000,000 bytes": replace(_sized(1_000_000), way="continuous"),
     "decided anew": replace(BASE, way="again"),
     "50% bad replayed": replace(BASE, bad=0.5, kinds=("rule",), way="replay"),

@@ -9,6 +9,7 @@ by them, and none where they are not. A file that no commit names is not part of
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import isfinite
@@ -23,6 +24,7 @@ from deltalake import DeltaTable
 from deltalake.fs import DeltaStorageHandler
 from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction
+from polars.exceptions import ComputeError
 
 from sluice.errors import LakeError
 
@@ -30,6 +32,7 @@ IN_MEMORY = "sluice.bytes"  # names in a file how many its rows take in memory
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 64 << 20  # in memory
+_ROOM = 1 << 20  # bytes
 _LONGEST_TEXT = 64  # bytes of a text that the statistics keep
 _EXACT_DIGITS = 15  # of a decimal: a reader may take the log's numbers for floats
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # stored times are UTC, or have no zone
@@ -117,20 +120,39 @@ def _written(
     folders = [f"{name}={_NO_PARTITION if t is None else quote(t, safe='')}" for name, t in text.items()]
     path = "/".join([*folders, f"part-00000-{uuid4()}-c000.zstd.parquet"])
     place = f"{root.rstrip('/')}/{path}"
-    part.write_parquet(
-        place,
-        compression="zstd",
-        compression_level=1,
-        row_group_size=group_rows(part),
-        metadata={IN_MEMORY: str(int(part.estimated_size()))},
-        storage_options=dict(options) if options else None,
-        credential_provider=None,
-        mkdir=not options,
-    )
+    with nullcontext() if options else _saying_why(Path(place)):
+        part.write_parquet(
+            place,
+            compression="zstd",
+            compression_level=1,
+            row_group_size=group_rows(part),
+            metadata={IN_MEMORY: str(int(part.estimated_size()))},
+            storage_options=dict(options) if options else None,
+            credential_provider=None,
+            mkdir=not options,
+        )
     size = _size(handle, path) if options else Path(place).stat().st_size
     return AddAction(
         path, size, text, int(time.time() * 1000), True, _statistics(part)
     )  # it encodes the path
+
+
+@contextmanager
+def _saying_why(place: Path) -> Iterator[None]:
+    """Let the system say why a file could not be written: polars calls a full disk a wrong file.
+
+    What was written of it makes room again.
+    """
+    try:
+        yield
+    except (ComputeError, OSError) as error:
+        try:
+            if isinstance(error, ComputeError):
+                with place.open("ab") as file:
+                    file.write(bytes(_ROOM))  # refused as polars was
+        finally:
+            place.unlink(missing_ok=True)
+        raise
 
 
 def group_rows(part: pl.DataFrame) -> int:

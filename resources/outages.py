@@ -33,16 +33,17 @@ class LostRace(Exception):  # noqa: N818  # a signal between commit and retry, n
 
 
 _RACE = re.compile("Invalid table version|found gap")  # lost to a clean-up; listed while another committed
-_FULL = re.compile(r"os error (27|28|122)\b|Insufficient Storage|XMinioStorageFull")
+_FULL = re.compile(r"(os error|Errno) (27|28|122)\b|Insufficient Storage|XMinioStorageFull")
 _REFUSED = re.compile(
     r"\b(401|403) [A-Z]|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|NoSuchBucket|InvalidToken"
-    r"|ExpiredToken|necessary privileges|valid authentication credentials|os error (1|13|30)\b"
+    r"|ExpiredToken|necessary privileges|valid authentication credentials|(os error|Errno) (1|13|30)\b"
 )
 _AWAY = re.compile(
     r"\b(408|429|500|502|503|504) [A-Z]|SlowDown|Please reduce your request rate|ServiceUnavailable"
     r"|InternalError|RequestTimeout|error sending request|error decoding response body|connect error"
     r"|connection (refused|reset|closed|error)|broken pipe|timed out|timeout|unexpected EOF"
-    r"|incomplete message|dns error|failed to lookup|os error (5|101|103|104|107|110|111|112|113|116)\b",
+    r"|incomplete message|dns error|failed to lookup"
+    r"|(os error|Errno) (5|101|103|104|107|110|111|112|113|116)\b",
     re.IGNORECASE,
 )
 

@@ -3,7 +3,8 @@
 Decides how a list of deaths is made (an undisturbed run is watched) and what one death is: the run of a
 scenario is killed at it, on a copy of the lake; the next run goes on, and the lake must equal the
 undisturbed one. On an object store (`--store=s3`) a death is one of the writes that the store hears of, and
-the lake is fetched to be compared. It refuses a list that misses a site of the code (`tests.crash.sites`).
+the lake is fetched to be compared. With `--full` the run lives on, but the disk is full from some moment on:
+it says so, or does without. It refuses a list that misses a site of the code (`tests.crash.sites`).
 """
 
 import argparse
@@ -27,6 +28,8 @@ from tests.crash.scenarios import SCENARIOS, Scenario
 from tests.crash.seam import Death
 from tests.crash.sites import sites
 
+_SECONDS = 240  # a run that waits for room, or for others, is no fault yet
+_FULL = "no space is left"  # our words for it
 _NO_COMMIT = ("append", "decide", "MaterializeResult", "AssetMaterialization")
 
 
@@ -42,6 +45,10 @@ class Enumerated(Lakes):
         """Give every death of every scenario."""
         return [(s, death) for s in SCENARIOS for death in seam.deaths(self.events[s.name])]
 
+    def all_fillings(self) -> list[tuple[Scenario, Death]]:
+        """Give every moment of every scenario at which the disk may turn out to be full."""
+        return [(s, moment) for s in SCENARIOS for moment in seam.fillings(self.events[s.name])]
+
     def all_writes(self, scenarios: Iterable[Scenario]) -> list[tuple[Scenario, Write]]:
         """Give every death at a write of some scenarios to the bucket, whose undisturbed lakes are equal."""
         assert self.bucket
@@ -55,13 +62,13 @@ class Enumerated(Lakes):
             self.hold(scenario, folder, again=True)
         return found
 
-    def sample(self, seed: int) -> list[tuple[Scenario, Death]]:
+    def sample(self, seed: int, deaths: Iterable[tuple[Scenario, Death]]) -> list[tuple[Scenario, Death]]:
         """Give one death of each kind (what, table, kind of file, moment), in one of the shortest scenarios.
 
         Of the sites only those that are no commit: those are in it as the files that they write.
         """
         kinds: dict[tuple[str, str], dict[str, list[tuple[Scenario, Death]]]] = {}
-        for scenario, death in self.all_deaths():
+        for scenario, death in deaths:
             kind = (death.moment, _kind(death.event.label))
             if not kind[1].startswith("begin ") or kind[1].split(":")[-1].startswith(_NO_COMMIT):
                 kinds.setdefault(kind, {}).setdefault(scenario.name, []).append((scenario, death))
@@ -73,12 +80,17 @@ class Enumerated(Lakes):
         return chosen
 
     def die(self, scenario: Scenario, death: Death | Write) -> tuple[str, bool]:
-        """Die once, go on, compare; give what was wrong (empty: nothing), and whether it did die there."""
+        """Die once, go on, compare; give what was wrong (empty: nothing), and whether it did die there.
+
+        Where the disk was full: whether it failed for that, in clear words; else it did without.
+        """
         with self._lock:
             name = f"death-{next(self._numbers)}"
         folder = self.copy(scenario, name)
         victim = self.start(scenario, folder, death)
-        died = victim.wait() == -signal.SIGKILL
+        died = victim.wait(_SECONDS) == -signal.SIGKILL
+        if isinstance(death, Death) and death.moment == "full":
+            died = bool(victim.code) and victim.tells(_FULL)
         if not died and victim.code:
             return f"{scenario.name}, {death}: the run failed by itself:\n{victim.said()}", False
         try:
@@ -121,6 +133,7 @@ def main() -> int:
     asked = argparse.ArgumentParser()
     asked.add_argument("scenarios", nargs="*", help=", ".join(s.name for s in SCENARIOS))
     asked.add_argument("--store", choices=["file", "s3"], default="file")
+    asked.add_argument("--full", action="store_true", help="the disk is full from each moment on")
     given = asked.parse_args()
     chosen = [s for s in SCENARIOS if not given.scenarios or s.name in given.scenarios]
     if not {s.name for s in chosen}.issuperset(given.scenarios):
@@ -139,7 +152,8 @@ def main() -> int:
             made = made.on(stack.enter_context(Bucket(folder / "weed")))
             wanted += made.all_writes(chosen)
         else:
-            wanted += [(s, d) for s, d in made.all_deaths() if s in chosen]
+            ends = made.all_fillings() if given.full else made.all_deaths()
+            wanted += [(s, end) for s, end in ends if s in chosen]
         seed = random.randrange(10**6)  # noqa: S311  # one that is stopped has seen a sample
         random.Random(seed).shuffle(wanted)  # noqa: S311
         print(f"{len(wanted)} deaths, in the order of seed {seed}", flush=True)  # noqa: T201

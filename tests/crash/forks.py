@@ -56,6 +56,10 @@ class Child:
         """Give the end of what it wrote."""
         return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
 
+    def tells(self, words: str) -> bool:
+        """Tell whether it wrote some words."""
+        return self.log.exists() and words in self.log.read_text(errors="replace")
+
 
 class Forks:
     """The fork server, as a context manager: `start(function, **arguments)` gives a child."""

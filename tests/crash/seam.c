@@ -1,5 +1,6 @@
 /* Loaded before libc (LD_PRELOAD): counts what a process does to the files below one folder, and ends the
- * process (or stops it) at the one event that it was told: before it, after it, or with half of a write done.
+ * process (or stops it) at the one event that it was told: before it, after it, or with half of a write done;
+ * or lets it live on, and the disk be full from then on, with half of a write done.
  *
  * An event has a label, `create silver/visits data`, and an ordinal among the events of its label; so it is
  * found again though threads take turns. Marks are events that the program names itself. Not armed, it only
@@ -7,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -23,8 +25,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char root[4096], target[LABEL], moment;
 static unsigned target_ordinal;
 static int end_signal, log_to = -1, armed;
+static volatile int full; /* nothing grows below the folder any more */
 static struct { char label[LABEL]; unsigned count; } seen[LABELS];
-static char unwritten[FILES][LABEL]; /* by descriptor: the label of its first write */
+static char written[FILES][LABEL], unwritten[FILES]; /* by descriptor: its first write's label; if it is to come */
 
 #define REAL(result, name, ...) \
     static result (*real)(__VA_ARGS__); \
@@ -58,14 +61,21 @@ static char reach(const char *label) {
     int size = snprintf(line, sizeof line, "%u %s\n", ordinal, label);
     if (put(log_to, line, (size_t)size) < 0) abort();
     pthread_mutex_unlock(&lock);
+    if (full) return 'f';
     if (ordinal != target_ordinal || strcmp(label, target)) return 0;
     if (moment == 'b') end();
+    full = moment == 'f';
     return moment;
+}
+
+static int refuse(void) {
+    errno = ENOSPC;
+    return -1;
 }
 
 void seam_mark(const char *label) { reach(label); }
 
-/* `when`: b(efore), a(fter), t(orn); `with` is the signal. An empty label only counts. */
+/* `when`: b(efore), a(fter), t(orn), f(ull); `with` is the signal. An empty label only counts. */
 void seam_arm(const char *below, const char *log, const char *label, unsigned ordinal, char when, int with) {
     snprintf(root, sizeof root, "%s/", below);
     snprintf(target, sizeof target, "%s", label);
@@ -107,9 +117,12 @@ static char before(const char *what, const char *path) {
         va_list more; va_start(more, flags); mode_t mode = va_arg(more, mode_t); va_end(more); \
         if (!(flags & O_CREAT)) return real(path, flags, mode); \
         char due = before("create", path); \
+        if (due == 'f') return refuse(); \
         int file = real(path, flags, mode); \
         if (due == 'a') end(); \
-        if (file >= 0 && file < FILES && !labelled(unwritten[file], "write", path)) *unwritten[file] = 0; \
+        if (file < 0 || file >= FILES) return file; \
+        unwritten[file] = (char)labelled(written[file], "write", path); \
+        if (!unwritten[file]) *written[file] = 0; \
         return file; \
     }
 OPEN(open)
@@ -118,11 +131,12 @@ OPEN(open64)
 #define WRITE(name, offset_parameter, offset_argument) \
     ssize_t name(int file, const void *bytes, size_t size offset_parameter) { \
         REAL(ssize_t, #name, int, const void *, size_t offset_parameter); \
-        if (file < 0 || file >= FILES || !*unwritten[file]) return real(file, bytes, size offset_argument); \
-        char due = reach(unwritten[file]); \
-        *unwritten[file] = 0; \
-        ssize_t done = real(file, bytes, due == 't' ? size / 2 : size offset_argument); \
-        if (due) end(); \
+        if (file < 0 || file >= FILES || !*written[file]) return real(file, bytes, size offset_argument); \
+        if (full) return refuse(); \
+        char due = unwritten[file] ? reach(written[file]) : 0; \
+        unwritten[file] = 0; \
+        ssize_t done = real(file, bytes, due == 't' || due == 'f' ? size / 2 : size offset_argument); \
+        if (due && due != 'f') end(); \
         return done; \
     }
 #define COMMA ,
@@ -131,7 +145,7 @@ WRITE(pwrite64, COMMA off_t offset, COMMA offset)
 
 int close(int file) {
     REAL(int, "close", int);
-    if (file >= 0 && file < FILES) *unwritten[file] = 0;
+    if (file >= 0 && file < FILES) *written[file] = 0;
     return real(file);
 }
 
@@ -140,6 +154,7 @@ int close(int file) {
         static int(*real) parameters; \
         if (!real) real = (int(*) parameters)dlsym(RTLD_NEXT, #name); \
         char due = before(what, path); \
+        if (due == 'f' && *what == 'f') return refuse(); \
         int done = real(__VA_ARGS__); \
         if (due == 'a') end(); \
         return done; \

@@ -21,7 +21,7 @@ from sluice.native.build import compiler
 
 SOURCE = Path(__file__).with_name("seam.c")
 _FLAGS = ("-std=gnu11", "-O2", "-g0", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
-Moment = Literal["before", "after", "torn"]
+Moment = Literal["before", "after", "torn", "full"]
 _IDLE = {"create", "write", "folder", "finish"}  # nothing to lose is between them and what came before
 _MARKS = {"begin", "finish", "the"}  # change no file
 
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Death:
-    """Where a process ends, or (with SIGSTOP) is stopped."""
+    """Where a process ends, or (with SIGSTOP) is stopped; or (`full`) from where on its disk is full."""
 
     event: Event
     moment: Moment = "before"
@@ -113,3 +113,9 @@ def deaths(events: Sequence[Event]) -> list[Death]:
             changed = False
         changed = changed or what not in _MARKS
     return found + [Death(event, "torn") for event in events if event.is_write]
+
+
+def fillings(events: Sequence[Event]) -> list[Death]:
+    """Give every moment of a run at which the disk may be full: what grows fails from there on."""
+    grows = ("create", "write", "folder")
+    return [Death(event, "full") for event in events if event.label.split(" ")[0] in grows]

@@ -15,6 +15,7 @@ from tests.crash.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(900)]
 SEED = 4
+FULL = 24
 ON_S3, SAMPLE = ("events", "more changes", "replace", "continuous"), 8
 ELSEWHERE = (
     "resources/dbt_delta.py:",  # run by dbt, a program of its own, which is not marked
@@ -50,12 +51,21 @@ def test_every_file_of_the_lake_was_seen_as_it_was_made(enumerated: Enumerated):
 
 def test_runs_killed_anywhere_leave_nothing_behind(enumerated: Enumerated):
     """Kafka-medallion 5, 40-42: one death of each kind; the next run gives what an undisturbed one gave."""
-    sample = enumerated.sample(SEED)
+    sample = enumerated.sample(SEED, enumerated.all_deaths())
     wrong, died = enumerated.die_all(sample)
     assert not wrong, "\n\n".join(wrong[:3])
     assert died.total() - died["missed"] >= len(sample) * 0.8, (
         died
     )  # a worker of three seconds may not get there
+
+
+def test_a_disk_that_is_full_from_any_moment_on_loses_nothing(enumerated: Enumerated):
+    """The run fails in clear words or does without; with room again the next one gives what all do."""
+    sample = enumerated.sample(SEED, enumerated.all_fillings())
+    chosen = random.Random(SEED).sample(sample, min(FULL, len(sample)))  # noqa: S311  # as above
+    wrong, failed = enumerated.die_all(chosen)
+    assert not wrong, "\n\n".join(wrong[:3])
+    assert failed.total() - failed["missed"] >= len(chosen) // 2, failed
 
 
 def test_runs_killed_at_a_write_to_an_object_store_leave_nothing_behind(enumerated: Enumerated):

@@ -31,6 +31,8 @@ BUSY = "Error performing GET http://x, after 10 retries - 503 Service Unavailabl
         (DeltaError("<Code>NoSuchBucket</Code>"), LakeRefusedError),
         (PermissionError("Permission denied (os error 13)"), LakeRefusedError),
         (OSError("No space left on device (os error 28)"), LakeFullError),
+        (OSError(28, "No space left on device"), LakeFullError),
+        (OSError(13, "Permission denied"), LakeRefusedError),
         (DeltaError("Invalid JSON in log"), LakeError),
         (ComputeError("conversion failed"), ComputeError),
         (ColumnNotFoundError("x"), ColumnNotFoundError),
