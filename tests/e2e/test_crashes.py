@@ -17,11 +17,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(900)
 SEED = 4
 FULL = 24
 ON_S3, SAMPLE = ("events", "more changes", "replace", "continuous"), 8
-ELSEWHERE = (
-    "resources/dbt_delta.py:",  # run by dbt, a program of its own, which is not marked
-    # what only databases ask for: no server runs beside these (`tests/integration/test_reconcile_live.py`)
-    *("assets/as_of.py:", "assets/reconcile_database.py:", "assets/verdicts.py:note:"),
-)
 EVERYTHING = next(s for s in SCENARIOS if s.name == "events")
 ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
 
@@ -36,7 +31,7 @@ def enumerated(kafka: str, forks: Forks, tmp_path_factory: pytest.TempPathFactor
 
 def test_every_write_in_the_code_is_passed_by_a_scenario(enumerated: Enumerated):
     """Kafka-medallion 40: a new place that writes to the lake needs a scenario that dies there."""
-    unseen = [site for site in enumerated.unseen() if not site.startswith(ELSEWHERE)]
+    unseen = enumerated.unseen()
     assert not unseen, f"write boundaries without a crash scenario (tests/crash/scenarios.py): {unseen}"
 
 
