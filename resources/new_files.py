@@ -31,7 +31,7 @@ from sluice.errors import LakeError
 IN_MEMORY = "sluice.bytes"  # names in a file how many its rows take in memory
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _GROUP_ROWS = 262_144
-_GROUP_BYTES = 64 << 20  # in memory
+_GROUP_BYTES = 32 << 20  # in memory; more is no quicker to write, and held several times
 _ROOM = 1 << 20  # bytes
 _LONGEST_TEXT = 64  # bytes of a text that the statistics keep
 _EXACT_DIGITS = 15  # of a decimal: a reader may take the log's numbers for floats

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     )
     batch_rows: PositiveInt = Field(default=250_000, description="The most records that one batch reads.")
     batch_bytes: PositiveInt = Field(
-        default=67_108_864, description="The most bytes (keys, values, headers) that one batch reads."
+        default=100_663_296, description="The most bytes (keys, values, headers) that one batch reads."
     )
     key_index_dir: Path = Field(
         default=PROJECT / ".cache" / "keys",
