@@ -183,6 +183,6 @@ def test_rows_that_are_large_are_read_a_few_at_a_time(lake):
     large = rows("a", range(40)).with_columns(said=said)
     exchange(lake, lake.ensure(BY_NAME), large, rows("a", []), at=AT)
     (path,) = paths(lake, BY_NAME)
-    assert pq.ParquetFile(f"{lake.path(BY_NAME.name)}/{path}").num_row_groups == 3
+    assert pq.ParquetFile(f"{lake.path(BY_NAME.name)}/{path}").num_row_groups == 6
     small = rows("b", range(1000))
     assert group_rows(small) > 100_000
