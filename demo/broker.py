@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from demo.client import DemoKafka
 from demo.jars import CACHE, kafka_jars
 from demo.node import Node
+from demo.ports import bound
 from sluice.errors import DemoServerError
 
 _START_SECONDS = 120
@@ -191,8 +192,7 @@ class EmbeddedKafka(DemoKafka):
         with ExitStack() as held:
             for number in self._numbers:
                 for listener in (*self.listeners, "CONTROLLER"):
-                    probe = held.enter_context(socket.socket())
-                    probe.bind((_HOST, 0))
+                    probe = held.enter_context(bound())
                     self._ports[number, listener] = probe.getsockname()[1]
 
     def _settings(self, number: int) -> dict[str, str]:

@@ -7,7 +7,6 @@ whose task does not run.
 
 import atexit
 import json
-import socket
 import tarfile
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import requests
 
 from demo.jars import CACHE, KAFKA, jars
 from demo.node import java
+from demo.ports import bound
 from demo.postgres import Postgres
 from demo.watched import Watched
 from resources.settings import PROJECT
@@ -105,8 +105,7 @@ class Connect(Watched):
             (archive,) = plugin().iterdir()
             with tarfile.open(archive) as packed:
                 packed.extractall(plugins, filter="data")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+        with bound() as probe:
             self._port = probe.getsockname()[1]
         given = {
             "listeners": f"http://127.0.0.1:{self._port}",

@@ -8,7 +8,6 @@ import atexit
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 import psycopg
 
+from demo.ports import bound
 from demo.watched import Watched
 from sluice.errors import DemoServerError
 
@@ -120,8 +120,7 @@ class Postgres(Watched):
 
     def _make(self, programs: Path, data: Path) -> None:
         """Make its data folder, and take a port that nobody listens on."""
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
+        with bound() as probe:
             self.port = probe.getsockname()[1]
         self.folder.chmod(0o755)
         data.mkdir(mode=0o700)

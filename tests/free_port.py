@@ -1,20 +1,17 @@
-"""Ports that nobody listens on, below those that Linux gives to outgoing connections.
+"""Ports for a server that takes two."""
 
-So a server that was killed finds its port free when it comes back.
-"""
-
-import random
 import socket
+
+from demo.ports import HOST, bound
 
 
 def free_port() -> int:
     """Give a free port whose number plus 10,000 is free too: SeaweedFS speaks gRPC there."""
     while True:
-        port = random.randrange(10_000, 22_000)  # noqa: S311  # no secret
-        with socket.socket() as one, socket.socket() as other:
+        with bound(22_000) as one, socket.socket() as other:
+            port = int(one.getsockname()[1])
             try:
-                one.bind(("127.0.0.1", port))
-                other.bind(("127.0.0.1", port + 10_000))
+                other.bind((HOST, port + 10_000))
             except OSError:
                 continue
             return port
