@@ -22,11 +22,10 @@ from confluent_kafka.admin import AdminClient
 from demo.client import DemoKafka
 from demo.jars import CACHE, kafka_jars
 from demo.node import Node
-from demo.ports import bound
+from demo.ports import HOST, bound
 from sluice.errors import DemoServerError
 
 _START_SECONDS = 120
-_HOST = "127.0.0.1"
 _SETTINGS = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -116,7 +115,7 @@ class EmbeddedKafka(DemoKafka):
 
     def address(self, listener: str) -> str:
         """Give where a listener answers: `host:port` of each node."""
-        return ",".join(f"{_HOST}:{self._ports[number, listener]}" for number in self._numbers)
+        return ",".join(f"{HOST}:{self._ports[number, listener]}" for number in self._numbers)
 
     def start_node(self, number: int) -> None:
         """Start a node again that was killed or wiped; it has its ports, and joins when it is ready."""
@@ -154,7 +153,7 @@ class EmbeddedKafka(DemoKafka):
     def _wait_for_port(self, number: int, deadline: float) -> None:
         while time.monotonic() < deadline:
             self._refuse_dead([number])
-            with suppress(OSError), socket.create_connection((_HOST, self._ports[number, "PLAINTEXT"]), 1):
+            with suppress(OSError), socket.create_connection((HOST, self._ports[number, "PLAINTEXT"]), 1):
                 return
             time.sleep(0.1)
 
@@ -197,9 +196,9 @@ class EmbeddedKafka(DemoKafka):
 
     def _settings(self, number: int) -> dict[str, str]:
         """Write a node's settings, but for where its data is."""
-        open_at = {name: f"{name}://{_HOST}:{self._ports[number, name]}" for name in self.listeners}
+        open_at = {name: f"{name}://{HOST}:{self._ports[number, name]}" for name in self.listeners}
         protocols = {"CONTROLLER": "PLAINTEXT"} | self.listeners
-        quorum = ",".join(f"{n}@{_HOST}:{self._ports[n, 'CONTROLLER']}" for n in self.nodes)
+        quorum = ",".join(f"{n}@{HOST}:{self._ports[n, 'CONTROLLER']}" for n in self.nodes)
         count = len(self.nodes)
         return {
             **_SETTINGS,
@@ -208,7 +207,7 @@ class EmbeddedKafka(DemoKafka):
             "node.id": str(number),
             "controller.quorum.voters": quorum,
             "listeners": ",".join(
-                [*open_at.values(), f"CONTROLLER://{_HOST}:{self._ports[number, 'CONTROLLER']}"]
+                [*open_at.values(), f"CONTROLLER://{HOST}:{self._ports[number, 'CONTROLLER']}"]
             ),
             "advertised.listeners": ",".join(open_at.values()),
             "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),

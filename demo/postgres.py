@@ -18,11 +18,11 @@ from typing import Any, Self
 
 import psycopg
 
-from demo.ports import bound
+from demo.ports import HOST, bound
 from demo.watched import Watched
 from sluice.errors import DemoServerError
 
-USER, DATABASE, HOST = "test", "shop", "127.0.0.1"
+USER, DATABASE = "test", "shop"
 _PROGRAMS = Path("/usr/lib/postgresql")
 _START_SECONDS = 60
 _SETTINGS = {

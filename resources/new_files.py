@@ -32,7 +32,7 @@ IN_MEMORY = "sluice.bytes"  # names in a file how many its rows take in memory
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _GROUP_ROWS = 262_144
 _GROUP_BYTES = 32 << 20  # in memory; more is no quicker to write, and held several times
-_ROOM = 1 << 20  # bytes
+_ROOM = 1 << 20  # bytes for which a disk that is not full has room
 _LONGEST_TEXT = 64  # bytes of a text that the statistics keep
 _EXACT_DIGITS = 15  # of a decimal: a reader may take the log's numbers for floats
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # stored times are UTC, or have no zone
@@ -147,7 +147,7 @@ def _saying_why(place: Path) -> Iterator[None]:
         yield
     except (ComputeError, OSError) as error:
         try:
-            if isinstance(error, ComputeError):
+            if isinstance(error, ComputeError) and place.exists():
                 with place.open("ab") as file:
                     file.write(bytes(_ROOM))  # refused as polars was
         finally:

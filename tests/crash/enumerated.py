@@ -140,6 +140,8 @@ def main() -> int:
     asked.add_argument("--store", choices=["file", "s3"], default="file")
     asked.add_argument("--full", action="store_true", help="the disk is full from each moment on")
     given = asked.parse_args()
+    if given.full and given.store == "s3":
+        asked.error("--full fills a disk; for a bucket see tests/integration/test_store_outages.py")
     chosen = [s for s in SCENARIOS if not given.scenarios or s.name in given.scenarios]
     if not {s.name for s in chosen}.issuperset(given.scenarios):
         asked.error(f"unknown scenarios; there are {', '.join(s.name for s in SCENARIOS)}")

@@ -15,7 +15,7 @@ from tests.crash.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(900)]
 SEED = 4
-FULL = 24
+FILLINGS = 24
 ON_S3, SAMPLE = ("events", "more changes", "replace", "continuous"), 8
 EVERYTHING = next(s for s in SCENARIOS if s.name == "events")
 ENTITIES = next(s for s in SCENARIOS if s.name == "changes")
@@ -57,7 +57,7 @@ def test_runs_killed_anywhere_leave_nothing_behind(enumerated: Enumerated):
 def test_a_disk_that_is_full_from_any_moment_on_loses_nothing(enumerated: Enumerated):
     """The run fails in clear words or does without; with room again the next one gives what all do."""
     sample = enumerated.sample(SEED, enumerated.all_fillings())
-    chosen = random.Random(SEED).sample(sample, min(FULL, len(sample)))  # noqa: S311  # as above
+    chosen = random.Random(SEED).sample(sample, min(FILLINGS, len(sample)))  # noqa: S311  # as above
     wrong, failed = enumerated.die_all(chosen)
     assert not wrong, "\n\n".join(wrong[:3])
     assert failed.total() - failed["missed"] >= len(chosen) // 2, failed

@@ -26,6 +26,12 @@ def busy_lake(whole: Path, tmp_path: Path) -> Lake:
 
 
 @pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Give a lake that holds nothing yet."""
+    return Lake(str(tmp_path / "lake"))
+
+
+@pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """Give an instance of Dagster that ends with the test."""
     with dg.instance_for_test() as made:

@@ -13,7 +13,6 @@ from assets import bounds, equations, reingest
 from assets.bronze import bronze_asset
 from assets.leases import Leases
 from assets.silver import silver_assets
-from resources.lake import Lake
 from sensors.arrivals import END, START, STREAM, New, arrivals_sensor, new_tiles, ranges
 from sluice.errors import OpenTransactionError
 from tests.engine import HOURS, NOW, both, busy_log, decide, load, orders, send, value
@@ -30,11 +29,6 @@ class Clock(datetime):
     @classmethod
     def now(cls, tz=None):  # noqa: ARG003  # as the class it stands for
         return NOW
-
-
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def asked(data) -> list[tuple[str, str, str]]:

@@ -31,11 +31,6 @@ from tests.fake_kafka import FakeKafka
 STREAM = orders()
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
 def written(lake: Lake) -> pl.DataFrame:
     """Give the bounds as they stand, without when they were closed."""
     return lake.read(TILES_TABLE).collect().sort("epoch", "tile", "partition").drop("closed_at")

@@ -42,11 +42,6 @@ def run(lake: Lake, kafka: FakeKafka, *streams, **options) -> Run:
     return Run(lake, kafka, streams or (STREAM,), "some-run", made, said)
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
-
-
 def job(lake: Lake, kafka: FakeKafka, instance, **config) -> dg.ExecuteInProcessResult:
     streams = (STREAM, PEOPLE)
     made = dg.Definitions(

@@ -5,7 +5,6 @@ import socket
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 import assets.bronze
 from assets import bounds
@@ -125,11 +124,6 @@ def test_other_streams_load_without_gold(monkeypatch, tmp_path):
 
 
 # --- runs in this process
-
-
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def run(lake: Lake, kafka: FakeKafka, first: str, last: str | None = None, stream=ORDERS, extra=()):

@@ -24,11 +24,6 @@ def topic(kafka: FakeKafka, topic_id: str, name: str, count: int = 6) -> FakeKaf
     return kafka
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
 def test_another_topic_of_the_name_is_refused_and_nothing_of_it_read(lake):
     kafka = topic(FakeKafka(), "id-1", "old")
     both(lake, kafka, FIRST, TILES)

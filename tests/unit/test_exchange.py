@@ -26,11 +26,6 @@ BY_NAME = Table("by/name", {"by": pl.String(), **COLUMNS}, ("by",), "Rows by a t
 BY_DATE = Table("by/date", {"by": pl.Date(), **COLUMNS}, ("by",), "Rows by a date.")
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
 def rows(by: object, offsets: range | list[int], partition: int = 0) -> pl.DataFrame:
     told = [(by, partition, offset, f"{by} {offset}") for offset in offsets]
     dtype = pl.Date if isinstance(by, date) else pl.String

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from threading import Event
 
 import polars as pl
@@ -32,11 +31,6 @@ from tests.engine import (
 )
 from tests.fake_kafka import FakeKafka
 from tests.following import PEOPLE, SMALL, STREAM, TILES, flow, follow, silent
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 @pytest.fixture(scope="module")

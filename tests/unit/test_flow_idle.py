@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from assets import bounds
 from assets.flow import Flow
 from assets.upkeep import Upkeep
-from resources.lake import Lake
 from sluice.errors import KafkaReadError
 from tests.engine import (
     HOURS,
@@ -22,11 +20,6 @@ from tests.engine import (
 )
 from tests.fake_kafka import FakeKafka
 from tests.following import SMALL, STREAM, flow, follow, silent
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 def watching(kafka: FakeKafka, act: Callable[[int], None]) -> None:

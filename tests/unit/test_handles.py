@@ -17,11 +17,6 @@ TABLE = Table("test/numbers", {"n": pl.Int32()}, (), "Numbers.")
 
 
 @pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
-@pytest.fixture
 def opened(monkeypatch) -> list[str]:
     """List the tables that were opened anew."""
     names: list[str] = []

@@ -18,11 +18,6 @@ TABLE = Table("silver/numbers", {"n": pl.Int32(), "part": pl.String()}, ("part",
 FAST, SLOW = 0.1, 1.0  # seconds between commits, and of the slow writer's step
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
 def rows(number: int) -> pl.DataFrame:
     return pl.DataFrame({"n": [number], "part": ["a"]}, schema=TABLE.columns)
 

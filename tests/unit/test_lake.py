@@ -9,26 +9,11 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from resources.lake import ATTEMPTS, Lake, LostRace
+from resources.lake import ATTEMPTS, LostRace
 from resources.transactions import told_by
 from sluice.errors import LakeError, RaceLostError, StaleWriterError
-from sluice.tables import Table
 from tests.engine import without_pauses
-
-NUMBERS = Table("test/numbers", {"n": pl.Int32(), "part": pl.String()}, ("part",), "Numbers.")
-
-
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
-def rows(*numbers: int, part: str = "a") -> pl.DataFrame:
-    return pl.DataFrame({"n": numbers, "part": [part] * len(numbers)}, schema=NUMBERS.columns)
-
-
-def held(lake: Lake) -> list[int]:
-    return lake.read(NUMBERS).collect()["n"].sort().to_list()
+from tests.small_table import NUMBERS, held, rows
 
 
 def test_a_table_is_made_once_and_empty(lake):

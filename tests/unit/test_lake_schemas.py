@@ -10,22 +10,7 @@ from resources.lake import Lake
 from resources.schema_changes import widens
 from resources.transactions import transactions
 from sluice.errors import TableSchemaError
-from sluice.tables import Table
-
-NUMBERS = Table("test/numbers", {"n": pl.Int32(), "part": pl.String()}, ("part",), "Numbers.")
-
-
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
-def rows(*numbers: int, part: str = "a") -> pl.DataFrame:
-    return pl.DataFrame({"n": numbers, "part": [part] * len(numbers)}, schema=NUMBERS.columns)
-
-
-def held(lake: Lake) -> list[int]:
-    return lake.read(NUMBERS).collect()["n"].sort().to_list()
+from tests.small_table import NUMBERS, held, rows
 
 
 def test_a_new_column_is_null_in_old_rows(lake):

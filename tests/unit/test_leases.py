@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +11,6 @@ from resources.lake import Lake
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARTITIONS = range(64)
 names = st.text("abcdef0123456789", min_size=4, max_size=8)
-
-
-@pytest.fixture
-def lake(tmp_path):
-    return Lake(str(tmp_path))
 
 
 def seconds(count: float) -> datetime:

@@ -24,11 +24,6 @@ LATER = datetime.now(UTC) + timedelta(days=30)
 NOTHING = Keeping(hours=1, commits=3)
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
 def rows(number: int, part: str = "a") -> pl.DataFrame:
     return pl.DataFrame({"n": [number], "part": [part]}, schema=TABLE.columns)
 

@@ -18,11 +18,6 @@ STREAM = customers()
 
 
 @pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
-@pytest.fixture
 def small_files(monkeypatch) -> None:
     """Write files of three rows, and leave those alone that are not touched."""
     monkeypatch.setattr(rewrite, "FILE_ROWS", 3)

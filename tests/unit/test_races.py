@@ -12,17 +12,12 @@ import assets.races
 from assets import ingest, refine
 from assets.flow import Flow, Pace
 from resources import intents
-from resources.lake import ATTEMPTS, Lake, LostRace
+from resources.lake import ATTEMPTS, LostRace
 from sluice.errors import RaceLostError, StaleWriterError
 from tests.engine import HOURS, NOW, both, busy_log, decide, load, orders, prove
 
 STREAM = orders()
 TILES = HOURS[:4]
-
-
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from datetime import date
 
 import dagster as dg
-import pytest
 
 from resources.dbt import AsOfJoin
-from resources.lake import Lake
 from sensors.arrivals import END, START
 from sensors.touched_dates import date_ranges, touched_dates_sensor
 from tests.engine import HOURS, both, orders, send, value
@@ -14,11 +12,6 @@ from tests.fake_kafka import FakeKafka
 from tests.ticking import tick
 
 ORDERS = orders()
-
-
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path / "lake"))
 
 
 JOIN = AsOfJoin("fct_orders", "customers", "orders", "order_id", "at")

@@ -19,11 +19,6 @@ ROWS = pl.DataFrame({"n": [1], "part": ["a"]}, schema=TABLE.columns)
 NAMES = [f"orders/abc/1/2026-01-01-{hour:02}:00/{p}" for hour in range(5) for p in range(3)]
 
 
-@pytest.fixture
-def lake(tmp_path) -> Lake:
-    return Lake(str(tmp_path))
-
-
 def add(lake: Lake, handle: DeltaTable, ids: dict[str, int]) -> None:
     lake.commit(handle, ROWS, progress=ids)
 
